@@ -1,0 +1,7 @@
+"""``python -m layalign``."""
+
+import sys
+
+from layalign.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,104 @@
+"""The ``layalign`` command. Nothing slow is imported before a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from layalign import __version__
+from layalign.cli import evaluate, generate, inspect, models, quickstart, train
+from layalign.cli.parser import Parser
+from layalign.errors import LayAlignError
+
+COMMANDS = (quickstart, train, evaluate, generate, models, inspect)
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    parser = make_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        args.parser.refuse(unknown)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    _prepare(args)
+    if args.debug:
+        return int(args.run(args))
+    return _run(args)
+
+
+def make_parser() -> Parser:
+    """Build the parser of all commands."""
+    parser = Parser(prog="layalign", description=_description())
+    parser.add_argument("--version", action="version", version=f"layalign {__version__}")
+    _add_globals(parser, default=False)
+    parser.set_defaults(parser=parser)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    for name, subparser in subparsers.choices.items():
+        # Absent, not False: a command's default would undo `layalign --quiet COMMAND`.
+        _add_globals(subparser, default=argparse.SUPPRESS)
+        subparser.set_defaults(parser=subparser, command=name)
+    return parser
+
+
+def _description() -> str:
+    import layalign
+
+    return layalign.__doc__ or ""
+
+
+def _add_globals(parser: argparse.ArgumentParser, *, default: bool | str) -> None:
+    parser.add_argument(
+        "--debug", action="store_true", default=default, help="show the traceback of an error"
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", default=default, help="show results and errors only"
+    )
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    """Set what libraries read when they are imported, and let every text be printed."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would break up ours
+    if args.quiet:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the chosen command, turning every error into one line and a status."""
+    try:
+        status = int(args.run(args))
+        sys.stdout.flush()  # here, so that a reader who has left is noticed here
+    except LayAlignError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Python flushes stdout once more when it leaves; that has to go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        what = f"unexpected {type(error).__name__}: {error}"
+        return _fail(f"{what}; run again with --debug for the traceback", 1)
+    return status
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"layalign: error: {' '.join(message.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,35 @@
+"""What all commands print alike: results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+
+def print_json(values: Any) -> None:
+    """Print plain values."""
+    print(json.dumps(values, ensure_ascii=False, indent=2))
+
+
+def results() -> Console:
+    """The console that tables go to; off a terminal wide enough for them."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=100)
+
+
+def progress(
+    bars: Callable[[Console], AbstractContextManager[T]], *, quiet: bool
+) -> AbstractContextManager[T | None]:
+    """Open progress bars on stderr, unless nothing is to be seen: then the progress is None."""
+    from rich.console import Console
+
+    return nullcontext() if quiet else bars(Console(stderr=True))

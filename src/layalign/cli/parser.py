@@ -1,0 +1,65 @@
+"""An argument parser whose errors are one line with the nearest valid word, and its types."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import NoReturn
+
+_INVALID_CHOICE = re.compile(r"invalid choice: '?(?P<found>[^' ]+)'? \(choose from (?P<known>.+)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` that takes no abbreviations and suggests what was meant."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Take what ``ArgumentParser`` takes."""
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with status 2 and one line."""
+        choice = _INVALID_CHOICE.search(message)
+        if choice is not None:
+            message += nearest(choice["found"], re.findall(r"[\w.-]+", choice["known"]))
+        self.exit(2, f"layalign: error: {message} (see {self.prog} --help)\n")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Leave because of arguments that no option or position takes."""
+        options = re.findall(r"--[\w-]+", self.format_help())
+        first = unknown[0].split("=")[0]
+        what = "option" if first.startswith("-") else "argument"
+        self.error(f"unknown {what} {first!r}" + nearest(first, options))
+
+
+def nearest(found: str, known: Sequence[str]) -> str:
+    """Return a hint at the known word that looks most like ``found``, or nothing."""
+    near = get_close_matches(found, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def whole(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """Read words separated by commas."""
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise argparse.ArgumentTypeError(f"expected words separated by commas, got {text!r}")
+    return words

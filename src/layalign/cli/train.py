@@ -1,0 +1,61 @@
+"""``layalign train``: run a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from layalign.cli.output import print_json, progress, results
+
+if TYPE_CHECKING:
+    from layalign.train.summary import RunSummary
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    help_ = "train and evaluate what a recipe describes"
+    parser = subparsers.add_parser("train", help=help_, description=help_)
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the recipe, such as stage.task.lr=3e-4; may be repeated",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check recipe and data and show the plan only"
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from layalign.train.progress import progress_bars
+    from layalign.train.recipe import load_recipe
+    from layalign.train.run import run_recipe
+
+    recipe = load_recipe(args.recipe, args.overrides)
+    with progress(progress_bars, quiet=args.quiet) as report:
+        summary = run_recipe(recipe, resume=args.resume, dry_run=args.dry_run, progress=report)
+    if args.json:
+        print_json(summary.to_dict())
+    else:
+        _show(summary)
+    return 0
+
+
+def _show(summary: RunSummary) -> None:
+    from layalign.eval.report import print_comparison
+
+    if summary.dry_run:
+        for name, stage in summary.stages.items():
+            updates = "as many as fit" if stage["updates"] is None else stage["updates"]
+            print(f"{name}: {stage['examples']} examples, updates: {updates}")
+        return
+    if summary.evaluation is not None:
+        print_comparison(results(), summary.evaluation)
+    print(f"checkpoint: {summary.output_dir}")

@@ -1,0 +1,45 @@
+"""Errors that a user can cause, each with one clear message.
+
+A message says what was found, what was expected and what to do next. The command line prints it
+without a traceback and leaves with the class's ``exit_code``.
+"""
+
+
+class LayAlignError(Exception):
+    """Base of every error that layalign raises on purpose.
+
+    Attributes:
+        exit_code: What the command line exits with; 1 is a failure, 2 is wrong usage.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(LayAlignError, ValueError):
+    """A setting, recipe or command-line argument is not valid."""
+
+    exit_code = 2
+
+
+class ShapeError(LayAlignError, ValueError):
+    """A tensor does not have the shape that the configuration implies."""
+
+
+class DataError(LayAlignError, ValueError):
+    """A data file cannot be read as what it was declared to be."""
+
+
+class CheckpointError(LayAlignError, ValueError):
+    """A checkpoint is missing, damaged or does not fit its backbones."""
+
+
+class BackboneError(LayAlignError, ValueError):
+    """An encoder or language model cannot be used for what was asked."""
+
+
+class DownloadError(LayAlignError, OSError):
+    """A file could not be fetched or is not the file it should be."""
+
+
+class TrainingError(LayAlignError, RuntimeError):
+    """Training cannot go on, for example because the loss is not a number."""

@@ -1,0 +1,116 @@
+"""Answer texts with a saved checkpoint, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TextStreamer
+
+from layalign.data import Example
+from layalign.errors import ConfigError, DataError
+from layalign.eval.runner import with_question
+from layalign.eval.systems import BareLLM, LayAlignSystem, System
+from layalign.model import LayAlignModel
+from layalign.processing import LayAlignProcessor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+UNKNOWN_LANGUAGE = "und"
+"""BCP-47's tag for text of which the language is not stated."""
+
+
+def generate(
+    checkpoint: str | PathLike[str],
+    texts: Sequence[str],
+    *,
+    language: str | None = None,
+    max_new_tokens: int = 256,
+    temperature: float | None = None,
+    num_beams: int = 1,
+    base: bool = False,
+    batch_size: int = 8,
+    stream: Callable[[str], None] | None = None,
+) -> list[dict[str, str]]:
+    """Load a checkpoint and let it answer.
+
+    Args:
+        checkpoint: Folder or hub id with model and processor.
+        texts: What to answer, in any language.
+        language: BCP-47 tag of all texts; only encoders that want to know it need it.
+        max_new_tokens: Longest answer, tokens.
+        temperature: Sample at this temperature; None for the likeliest token.
+        num_beams: Beams of a beam search.
+        base: Let the bare language model answer too, given the text itself.
+        batch_size: Texts answered at a time.
+        stream: Told pieces of the answers as they are generated, one text after the other.
+
+    Returns:
+        For each text ``text``, ``answer`` and, with ``base``, ``bare``.
+
+    Raises:
+        LayAlignError: The checkpoint cannot be used, or a text or setting is not valid.
+    """
+    if stream is not None and num_beams > 1:
+        raise ConfigError(f"num_beams is {num_beams}, but only one beam can be streamed; choose")
+    examples = [Example(text=text, language=language or UNKNOWN_LANGUAGE) for text in texts]
+    if not examples:
+        raise DataError("there is no text to answer; expected at least one")
+    model = LayAlignModel.from_pretrained(checkpoint)
+    processor = LayAlignProcessor.from_pretrained(checkpoint)
+    if torch.cuda.is_available():
+        model.to("cuda")  # type: ignore[arg-type]
+    options: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "generation": _decoding(processor.tokenizer, temperature, num_beams, stream),
+    }
+    systems: dict[str, System] = {"answer": LayAlignSystem(model, processor, **options)}
+    if base:
+        template = with_question(processor.prompt_template)
+        systems["bare"] = BareLLM(
+            model.language_model, processor.tokenizer, prompt_template=template, **options
+        )
+    # A stream holds one answer at a time, and all systems' answers to a text together.
+    groups = [examples] if stream is None else [[example] for example in examples]
+    return [row for group in groups for row in _answer(systems, group, batch_size)]
+
+
+def _answer(
+    systems: Mapping[str, System], examples: Sequence[Example], batch_size: int
+) -> list[dict[str, str]]:
+    columns = {
+        name: system.answer(examples, batch_size=batch_size) for name, system in systems.items()
+    }
+    return [
+        {"text": example.text} | {name: column[i] for name, column in columns.items()}
+        for i, example in enumerate(examples)
+    ]
+
+
+def _decoding(
+    tokenizer: PreTrainedTokenizerBase,
+    temperature: float | None,
+    num_beams: int,
+    stream: Callable[[str], None] | None,
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_beams": num_beams}
+    if temperature is not None:
+        options |= {"do_sample": True, "temperature": temperature}
+    if stream is not None:
+        options["streamer"] = _Streamer(tokenizer, stream)
+    return options
+
+
+class _Streamer(TextStreamer):
+    """Hand over text instead of printing it."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stream: Callable[[str], None]) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.stream = stream
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Pass a finished piece on; every answer ends with a line break."""
+        self.stream(text + "\n" * stream_end)

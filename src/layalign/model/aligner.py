@@ -1,0 +1,68 @@
+"""Layer-wise aligner: every encoder layer into one key and one value state per LLM layer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from layalign.errors import ShapeError
+from layalign.model.config import LayAlignConfig
+
+
+def linear_as(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply ``layer`` in the dtype of ``x``.
+
+    Trained parameters stay in float32 beside bfloat16 backbones; casting the weight for the
+    product keeps the activations small and the gradient exact up to that rounding.
+    """
+    bias = None if layer.bias is None else layer.bias.to(x.dtype)
+    return F.linear(x, layer.weight.to(x.dtype), bias)
+
+
+class LayerWiseAligner(nn.Module):
+    """Mix all chosen encoder layers into one key and one value state for each LLM layer.
+
+    Each of the ``2 * n_fused`` slots has its own weighting over the encoder layers; one
+    projection, shared by all slots, then changes the width. Slots are interleaved: entry ``i`` of
+    ``config.language_layers`` gets slot ``2i`` for keys and ``2i + 1`` for values.
+
+    Source: LayAlign (Ruan et al., Findings of NAACL 2025), section 3.1, layer-wise aligner.
+
+    Args:
+        config: Sizes and the kind of aligner (``"linear"`` or ``"mlp"``).
+    """
+
+    def __init__(self, config: LayAlignConfig) -> None:
+        """Create the mixing and projection layers."""
+        super().__init__()
+        self.mix = nn.Linear(len(config.encoder_layers), 2 * len(config.language_layers))
+        self.project = nn.Linear(config.d_enc, config.d_llm)
+        self.refine = nn.Linear(config.d_llm, config.d_llm) if config.aligner == "mlp" else None
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Align the layers of one batch.
+
+        Args:
+            hidden_states: ``(batch, n_enc_used, enc_len, d_enc)``, in the order of
+                ``config.encoder_layers``.
+
+        Returns:
+            ``(batch, n_fused, 2, enc_len, d_llm)``; on axis 2, 0 is keys and 1 is values.
+
+        Raises:
+            ShapeError: The number of layers or the width differs from the config.
+        """
+        if hidden_states.dim() != 4 or hidden_states.shape[1::2] != (
+            self.mix.in_features,
+            self.project.in_features,
+        ):
+            raise ShapeError(
+                f"aligner expects (batch, {self.mix.in_features}, enc_len, "
+                f"{self.project.in_features}), got {tuple(hidden_states.shape)}; check "
+                "encoder_layers in the config"
+            )
+        mixed = F.relu(linear_as(self.mix, hidden_states.movedim(1, -1)))
+        states = linear_as(self.project, mixed.movedim(-1, 1))  # (batch, 2 n_fused, enc_len, d_llm)
+        if self.refine is not None:
+            states = linear_as(self.refine, F.relu(states))
+        return states.unflatten(1, (-1, 2))

@@ -1,0 +1,252 @@
+"""The only file that knows model families: loading the two backbones and reading their parts."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import warnings
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
+from transformers.models.mbart.modeling_mbart import MBartEncoder
+
+from layalign.errors import BackboneError
+
+# Encoder-decoder families whose encoder is a class of its own but not in the text-encoding map.
+# Second entry: how the names in a full checkpoint become the names in the encoder alone.
+_ENCODER_HALVES: dict[str, tuple[type[PreTrainedModel], dict[str, str]]] = {
+    "m2m_100": (
+        M2M100Encoder,
+        {r"^model\.encoder\.": "", r"^model\.shared\.": "embed_tokens."},
+    ),
+    "mbart": (MBartEncoder, {r"^model\.encoder\.": "", r"^model\.shared\.": "embed_tokens."}),
+}
+_SOFTMAX_LAYER_TYPES = ("full_attention", "sliding_attention", "chunked_attention")
+_PROJECTIONS = (("k_proj", "v_proj"), ("qkv_proj",), ("query_key_value",))
+_SAMPLES = 8  # values hashed per parameter; enough to tell any two trainings apart
+
+
+def load_encoder(
+    name_or_path: str, *, revision: str | None = None, **kwargs: Any
+) -> PreTrainedModel:
+    """Load a multilingual encoder, and of an encoder-decoder only the encoder half.
+
+    Args:
+        name_or_path: Local folder or hub id.
+        revision: Hub revision.
+        **kwargs: Passed to transformers' ``from_pretrained`` (``dtype``, ``device_map`` …).
+
+    Raises:
+        BackboneError: There is no such model, or its family has no encoder we can use.
+    """
+    config = _load_config(name_or_path, "encoder", revision)
+    half = encoder_half(config)
+    if half.key_mapping:
+        kwargs["key_mapping"] = half.key_mapping
+    kwargs |= half.options
+    return _load(
+        half.model_class, name_or_path, "encoder", revision=revision, config=config, **kwargs
+    )
+
+
+def load_language_model(
+    name_or_path: str, *, revision: str | None = None, **kwargs: Any
+) -> PreTrainedModel:
+    """Load a causal language model.
+
+    Args and errors are those of :func:`load_encoder`.
+    """
+    config = _load_config(name_or_path, "language model", revision)
+    return _load(
+        AutoModelForCausalLM,
+        name_or_path,
+        "language model",
+        revision=revision,
+        config=config,
+        **kwargs,
+    )
+
+
+class EncoderHalf(NamedTuple):
+    """How to hold only the encoder of a family."""
+
+    model_class: type[PreTrainedModel]
+    """The class of the encoder alone."""
+
+    key_mapping: dict[str, str]
+    """Names in a full checkpoint (patterns) to names in this class."""
+
+    options: dict[str, Any]
+    """Arguments of the class beside the configuration."""
+
+
+def encoder_half(config: PreTrainedConfig) -> EncoderHalf:
+    """Find the class that holds only the encoder.
+
+    Raises:
+        BackboneError: The family is unknown, or an encoder-decoder without a separate encoder.
+    """
+    key_mapping: dict[str, str] = {}
+    if config.model_type in _ENCODER_HALVES:
+        model_class, key_mapping = _ENCODER_HALVES[config.model_type]
+    elif type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        model_class = MODEL_FOR_TEXT_ENCODING_MAPPING[type(config)]
+    elif type(config) in MODEL_MAPPING and not config.is_encoder_decoder:
+        model_class = MODEL_MAPPING[type(config)]
+    else:
+        raise BackboneError(
+            f"encoder family {config.model_type!r} is not supported: transformers has no class "
+            "that holds only its encoder; choose e.g. an mT5, NLLB, mBART, XLM-R, BERT or "
+            "decoder-only model, or see docs/adding_a_backbone.md"
+        )
+    has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return EncoderHalf(model_class, key_mapping, {"add_pooling_layer": False} if has_pooler else {})
+
+
+def _load_config(name_or_path: str, role: str, revision: str | None) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(name_or_path, revision=revision)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BackboneError(
+            f"cannot load the {role} {name_or_path!r}: {reason}; expected a folder with "
+            "config.json and weights, or a Hugging Face model id"
+        ) from error
+
+
+def _load(model_class: Any, name_or_path: str, role: str, **kwargs: Any) -> PreTrainedModel:
+    try:
+        model: PreTrainedModel = model_class.from_pretrained(name_or_path, **kwargs)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BackboneError(
+            f"cannot load the {role} {name_or_path!r} as {model_class.__name__}: {reason}"
+        ) from error
+    return model
+
+
+def attention_layers(language_model: PreTrainedModel) -> dict[int, nn.Module]:
+    """Softmax-attention modules whose key and value projections can be reused, by layer index.
+
+    Raises:
+        BackboneError: There is none; the message lists what such a module needs.
+    """
+    types = getattr(language_model.config.get_text_config(), "layer_types", None)
+    found = {
+        int(module.layer_idx): module
+        for module in language_model.get_decoder().modules()
+        if getattr(module, "layer_idx", None) is not None
+        and _projections(module)
+        and (types is None or types[module.layer_idx] in _SOFTMAX_LAYER_TYPES)
+    }
+    if not found:
+        needed = ", or ".join(" and ".join(names) for names in _PROJECTIONS)
+        raise BackboneError(
+            f"language model family {language_model.config.model_type!r} is not supported: no "
+            f"layer has softmax attention with {needed} and a layer_idx; see "
+            "docs/adding_a_backbone.md"
+        )
+    return found
+
+
+def default_language_layers(language_model: PreTrainedModel) -> list[int]:
+    """All layers that can be fused; warns when the model has others too."""
+    layers = sorted(attention_layers(language_model))
+    skipped = set(range(language_model.config.get_text_config().num_hidden_layers)) - set(layers)
+    if skipped:
+        warnings.warn(
+            f"layers {sorted(skipped)} of {language_model.config.model_type} have no softmax "
+            "attention and get no fusion",
+            stacklevel=2,
+        )
+    return layers
+
+
+def _projections(module: nn.Module) -> tuple[str, ...]:
+    for names in _PROJECTIONS:
+        if all(isinstance(getattr(module, name, None), nn.Module) for name in names):
+            return names
+    return ()
+
+
+def project_key_value(attention: nn.Module, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Run a layer's own frozen key and value projections over the aligned states.
+
+    A key norm, where the family has one, belongs to the projection: the queries that meet these
+    keys are normalised too. There is no rotary embedding.
+
+    Args:
+        attention: A module from :func:`attention_layers`.
+        keys: Key-side states, ``(batch, enc_len, d_llm)``.
+        values: Value-side states, ``(batch, enc_len, d_llm)``.
+
+    Returns:
+        Keys and values, each ``(batch, n_kv_heads, enc_len, d_head)``.
+    """
+    d_head = int(getattr(attention, "head_dim", None) or attention.head_size)
+    names = _projections(attention)
+    if names == ("k_proj", "v_proj"):
+        key, value = attention.k_proj(keys), attention.v_proj(values)
+    elif names == ("qkv_proj",):
+        n_query = attention.o_proj.in_features
+        n_kv = (attention.qkv_proj.out_features - n_query) // 2
+        key = _rows(attention.qkv_proj, keys, slice(n_query, n_query + n_kv))
+        value = _rows(attention.qkv_proj, values, slice(n_query + n_kv, None))
+    else:  # query_key_value: for each head its query, its key, its value
+        key = attention.query_key_value(keys).unflatten(-1, (-1, 3, d_head))[..., 1, :].flatten(-2)
+        value = attention.query_key_value(values)
+        value = value.unflatten(-1, (-1, 3, d_head))[..., 2, :].flatten(-2)
+    return (
+        _normed_heads(attention, key, d_head),
+        value.unflatten(-1, (-1, d_head)).transpose(1, 2),
+    )
+
+
+def _rows(layer: nn.Module, x: Tensor, rows: slice) -> Tensor:
+    if type(layer) is nn.Linear:
+        return F.linear(x, layer.weight[rows], None if layer.bias is None else layer.bias[rows])
+    output: Tensor = layer(x)[..., rows]  # quantised or adapted layers cannot be cut
+    return output
+
+
+def _normed_heads(attention: nn.Module, key: Tensor, d_head: int) -> Tensor:
+    """Split into heads, ``(batch, n_kv_heads, enc_len, d_head)``, around the layer's key norm."""
+    norm = getattr(attention, "k_norm", None) or getattr(attention, "k_layernorm", None)
+    if norm is None:
+        return key.unflatten(-1, (-1, d_head)).transpose(1, 2)
+    weight = getattr(norm, "weight", None)
+    if weight is None:  # one norm per head, applied after the split (StableLM)
+        normed: Tensor = norm(key.unflatten(-1, (-1, d_head)).transpose(1, 2))
+        return normed
+    if weight.dim() == 1 and weight.shape[0] == key.shape[-1]:  # over all heads at once (OLMo 2)
+        return norm(key).unflatten(-1, (-1, d_head)).transpose(1, 2)
+    return norm(key.unflatten(-1, (-1, d_head))).transpose(1, 2)
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """Hash a few values of every parameter, so that other weights are recognised.
+
+    Values are compared after rounding to bfloat16, so a model loaded in bfloat16 and the same
+    model in float32 agree. Empty for weights that cannot be read (meta device, quantised).
+    """
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if parameter.is_meta or not parameter.is_floating_point():
+            return ""
+        flat = parameter.detach().reshape(-1)
+        steps = torch.linspace(0, max(flat.numel() - 1, 0), _SAMPLES, dtype=torch.float64)
+        picked = flat[steps.long().to(flat.device)] if flat.numel() else flat
+        digest.update(f"{name} {tuple(parameter.shape)} ".encode())
+        digest.update(picked.to("cpu", torch.bfloat16).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,253 @@
+"""Save and load checkpoints: the trained parameters, the config and the backbones' identities."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from layalign.errors import CheckpointError
+from layalign.model.backbones import fingerprint, load_encoder, load_language_model
+from layalign.model.config import LayAlignConfig
+
+if TYPE_CHECKING:
+    from layalign.model.composite import LayAlignModel
+
+WEIGHTS_NAME = "model.safetensors"
+ENCODER_FOLDER = "encoder"
+LANGUAGE_MODEL_FOLDER = "language_model"
+
+
+def save(
+    model: LayAlignModel,
+    folder: str | os.PathLike[str],
+    *,
+    include_backbones: bool = False,
+    state_dict: dict[str, Tensor] | None = None,
+    push_to_hub: bool = False,
+    **kwargs: Any,
+) -> None:
+    """Write ``config.json``, ``model.safetensors`` (trained parameters only) and how to generate.
+
+    Args:
+        model: The model.
+        folder: Created if missing. Files are written under a temporary name first.
+        include_backbones: Also write both backbones into subfolders, so that the folder needs
+            nothing else.
+        state_dict: Take the parameters from here, as trainers that gather shards do.
+        push_to_hub: Upload afterwards, as in transformers; ``kwargs`` go to that upload.
+        **kwargs: ``repo_id``, ``private``, ``token`` … for the upload.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    state = model.state_dict() if state_dict is None else state_dict
+    trained = {name: state[name].detach().contiguous() for name in model.trainable_names()}
+    temporary = target / f"{WEIGHTS_NAME}.tmp"
+    save_file(trained, temporary, metadata={"format": "pt"})
+    os.replace(temporary, target / WEIGHTS_NAME)
+    if include_backbones:
+        model.encoder.save_pretrained(target / ENCODER_FOLDER)
+        _save_bare(model, target / LANGUAGE_MODEL_FOLDER)
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(target)
+    model.generation_config.save_pretrained(target)
+    if push_to_hub:
+        repo_id = kwargs.pop("repo_id", target.name)
+        model.push_to_hub(repo_id, **kwargs)
+
+
+def _save_bare(model: LayAlignModel, folder: Path) -> None:
+    model.language_model.save_pretrained(folder)
+
+
+def load(
+    cls: type[LayAlignModel],
+    name_or_path: str | os.PathLike[str],
+    *,
+    encoder: Any = None,
+    language_model: Any = None,
+    dtype: torch.dtype | str | None = None,
+    attn_implementation: str | None = None,
+    device_map: Any = None,
+    revision: str | None = None,
+    check_backbones: bool = True,
+    config: LayAlignConfig | None = None,
+    **kwargs: Any,
+) -> LayAlignModel:
+    """Load a checkpoint; the backbones come from the folder itself or from where they were.
+
+    Args:
+        cls: The model class.
+        name_or_path: Folder or hub id of the checkpoint.
+        encoder: Another place (or a loaded model) for the same encoder weights.
+        language_model: Another place (or a loaded model) for the same language model weights.
+        dtype: Arithmetic type of the backbones.
+        attn_implementation: For the language model, as in transformers.
+        device_map: As in transformers.
+        revision: Hub revision of the checkpoint.
+        check_backbones: Refuse backbones whose weights are not those of training.
+        config: An already loaded configuration (``AutoModel`` passes one).
+        **kwargs: Ignored loading options of transformers.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or does not fit the backbones.
+    """
+    folder = find_folder(name_or_path, revision)
+    config = config or LayAlignConfig.from_pretrained(folder)
+    trained = read_weights(folder)
+    options: dict[str, Any] = {"dtype": dtype, "device_map": device_map}
+    options = {key: value for key, value in options.items() if value is not None}
+    encoder = encoder or _place(folder, ENCODER_FOLDER, config.encoder)
+    if isinstance(encoder, (str, Path)):
+        encoder = load_encoder(str(encoder), revision=config.encoder_revision, **options)
+    if attn_implementation is not None:
+        options["attn_implementation"] = attn_implementation
+    language_model = language_model or _place(folder, LANGUAGE_MODEL_FOLDER, config.language_model)
+    if isinstance(language_model, (str, Path)):
+        language_model = load_language_model(
+            str(language_model), revision=config.language_model_revision, **options
+        )
+    backbones = {"encoder": encoder, "language_model": language_model}
+    _check_sizes(config, backbones, folder)
+    if check_backbones:
+        _check_fingerprints(config, backbones, folder)
+    model = cls(config, encoder, language_model)
+    load_trained(model, trained, folder)
+    model.name_or_path = str(name_or_path)
+    return model
+
+
+def find_folder(
+    name_or_path: str | os.PathLike[str],
+    revision: str | None = None,
+    files: tuple[str, ...] = ("config.json", WEIGHTS_NAME),
+) -> Path:
+    """Return the local folder of a checkpoint, fetching it from the hub when it is no folder.
+
+    Raises:
+        CheckpointError: There is no such folder or hub repository, or it holds no checkpoint.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        if folder.exists() or str(name_or_path).count("/") != 1:
+            raise CheckpointError(
+                f"no checkpoint folder {str(name_or_path)!r}; expected a folder with config.json "
+                f"and {WEIGHTS_NAME}, or a hub id like user/name"
+            )
+        try:
+            folder = Path(snapshot_download(str(name_or_path), revision=revision))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise CheckpointError(
+                f"{str(name_or_path)!r} is no local folder and could not be fetched from the hub: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+    for name in files:
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{folder} has no {name}; expected a folder written by save_pretrained"
+            )
+    return folder
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the trained parameters of a checkpoint folder.
+
+    Raises:
+        CheckpointError: The file is damaged or cut off.
+    """
+    try:
+        with safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_NAME} is damaged or cut off ({error}); copy it again or use an "
+            "earlier checkpoint"
+        ) from error
+
+
+def load_trained(model: LayAlignModel, trained: dict[str, Tensor], source: object) -> None:
+    """Put trained parameters into a model, strictly by name and shape.
+
+    Raises:
+        CheckpointError: Names or shapes differ; the message lists them.
+    """
+    parameters = dict(model.named_parameters())
+    expected = set(model.trainable_names())
+    missing, unexpected = sorted(expected - set(trained)), sorted(set(trained) - expected)
+    if missing or unexpected:
+        raise CheckpointError(
+            f"{source} does not fit this model: missing {missing or 'nothing'}, unexpected "
+            f"{unexpected or 'nothing'}"
+        )
+    for name in sorted(expected):
+        if trained[name].shape != parameters[name].shape:
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(trained[name].shape)}, expected "
+                f"{tuple(parameters[name].shape)} for these backbones"
+            )
+        parameters[name].data.copy_(trained[name])
+
+
+def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Summarise a checkpoint without loading its backbones.
+
+    Returns:
+        Backbones, sizes, number of trained parameters and the gates, as plain values.
+    """
+    folder = find_folder(name_or_path)
+    config = LayAlignConfig.from_pretrained(folder)
+    trained = read_weights(folder)
+    gates = trained["gates"].float() if "gates" in trained else torch.zeros(0)
+    return {
+        "checkpoint": str(name_or_path),
+        "encoder": config.encoder,
+        "encoder_type": config.encoder_config.model_type,
+        "language_model": config.language_model,
+        "language_model_type": config.text_config.model_type,
+        "d_enc": config.d_enc,
+        "d_llm": config.d_llm,
+        "encoder_layers": list(config.encoder_layers),
+        "language_layers": list(config.language_layers),
+        "aligner": config.aligner,
+        "trained_parameters": {
+            part: sum(t.numel() for name, t in trained.items() if name.split(".")[0] == part)
+            for part in sorted({name.split(".")[0] for name in trained})
+        },
+        "gates": [round(float(g), 6) for g in gates],
+        "self_contained": (folder / LANGUAGE_MODEL_FOLDER).is_dir(),
+    }
+
+
+def _place(folder: Path, name: str, recorded: str) -> str:
+    local = folder / name
+    return str(local) if local.is_dir() else recorded
+
+
+def _check_sizes(config: LayAlignConfig, backbones: dict[str, Any], folder: Path) -> None:
+    recorded = {"encoder": config.encoder_config, "language_model": config.text_config}
+    for role, model in backbones.items():
+        for field in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
+            expected, found = getattr(recorded[role], field), getattr(model.config, field)
+            if expected != found:
+                raise CheckpointError(
+                    f"{folder} was trained with another {role}: {field} is {found!r}, expected "
+                    f"{expected!r}; pass the {role} it was trained with"
+                )
+
+
+def _check_fingerprints(config: LayAlignConfig, backbones: dict[str, Any], folder: Path) -> None:
+    for role, model in backbones.items():
+        expected, found = config.fingerprints.get(role), fingerprint(model)
+        if expected and found and expected != found:
+            raise CheckpointError(
+                f"{folder} was trained with other {role} weights (fingerprint {expected}, found "
+                f"{found} in {model.name_or_path!r}); pass the right {role}, or "
+                "check_backbones=False to go on"
+            )

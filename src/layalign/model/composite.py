@@ -1,0 +1,503 @@
+"""LayAlignModel: encode, align, fuse, and let the frozen language model speak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import GenerationMixin, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from layalign.errors import BackboneError, ConfigError, ShapeError
+from layalign.model import checkpoint
+from layalign.model.adapter import Adapter
+from layalign.model.aligner import LayerWiseAligner
+from layalign.model.backbones import (
+    attention_layers,
+    default_language_layers,
+    fingerprint,
+    load_encoder,
+    load_language_model,
+    project_key_value,
+)
+from layalign.model.config import LayAlignConfig
+from layalign.model.fusion import fused_attention_name, hand_through, reached_layers
+
+IGNORE_INDEX = -100
+
+
+class LayAlignModel(PreTrainedModel, GenerationMixin):
+    """A frozen multilingual encoder that speaks through a frozen language model.
+
+    Create one with :meth:`from_backbones` or :meth:`from_pretrained`. What is trained is exactly
+    :meth:`trainable_names`: the adapter with its boundary, the layer-wise aligner and the gates.
+
+    Source: LayAlign (Ruan et al., Findings of NAACL 2025), section 3.
+
+    Args:
+        config: What the model is made of.
+        encoder: The loaded encoder.
+        language_model: The loaded causal language model. Its attention implementation is set to
+            the fused form of the one it was loaded with; called on its own it computes exactly
+            what it did before.
+    """
+
+    config_class = LayAlignConfig
+    base_model_prefix = "layalign"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+
+    def __init__(
+        self,
+        config: LayAlignConfig,
+        encoder: PreTrainedModel,
+        language_model: PreTrainedModel,
+    ) -> None:
+        """Join two loaded backbones; the new parts are created in float32 and untrained."""
+        super().__init__(config)
+        self.encoder = encoder
+        self.language_model = language_model
+        self.adapter = Adapter(config)
+        self.aligner = LayerWiseAligner(config)
+        # Zero, so that training starts from the language model as it is (section 3.2).
+        self.gates = nn.Parameter(torch.zeros(len(config.language_layers)))
+        self.generation_config = language_model.generation_config
+        self._fused_layers = tuple(config.language_layers)
+        self._check_backbones()
+        self._freeze()
+        device = language_model.get_input_embeddings().weight.device
+        for module in (self.adapter, self.aligner):
+            module.to(device)
+        self.gates.data = self.gates.data.to(device)
+        self.post_init()
+        self.eval()
+
+    @classmethod
+    def from_backbones(
+        cls,
+        encoder: str | PreTrainedModel,
+        language_model: str | PreTrainedModel,
+        *,
+        dtype: torch.dtype | str | None = None,
+        attn_implementation: str | None = None,
+        device_map: Any = None,
+        encoder_revision: str | None = None,
+        language_model_revision: str | None = None,
+        **config_fields: Any,
+    ) -> LayAlignModel:
+        """Join an encoder and a language model; everything between them is freshly initialised.
+
+        Args:
+            encoder: Folder, hub id or loaded encoder; of an encoder-decoder only the encoder half
+                is loaded.
+            language_model: Folder, hub id or loaded causal language model.
+            dtype: Arithmetic type of the backbones, e.g. ``torch.bfloat16``; the trained
+                parameters stay in float32. Default: as stored.
+            attn_implementation: ``"sdpa"``, ``"eager"``, ``"flash_attention_2"`` … for the
+                language model, as in transformers.
+            device_map: As in transformers.
+            encoder_revision: Hub revision of the encoder.
+            language_model_revision: Hub revision of the language model.
+            **config_fields: Further fields of :class:`LayAlignConfig`.
+
+        Raises:
+            BackboneError: A backbone cannot be loaded or its family is not supported.
+            ConfigError: A config field is not valid or not known.
+        """
+        common = {
+            key: value
+            for key, value in {"dtype": dtype, "device_map": device_map}.items()
+            if value is not None
+        }
+        if isinstance(encoder, str):
+            encoder = load_encoder(encoder, revision=encoder_revision, **common)
+        if isinstance(language_model, str):
+            if attn_implementation is not None:
+                common["attn_implementation"] = attn_implementation
+            language_model = load_language_model(
+                language_model, revision=language_model_revision, **common
+            )
+        elif attn_implementation is not None:
+            language_model.set_attn_implementation(attn_implementation)
+        _check_fields(config_fields)
+        config_fields.setdefault("language_layers", default_language_layers(language_model))
+        config = LayAlignConfig(
+            encoder_config=encoder.config,
+            text_config=language_model.config,
+            encoder=str(encoder.name_or_path or ""),
+            encoder_revision=encoder_revision,
+            language_model=str(language_model.name_or_path or ""),
+            language_model_revision=language_model_revision,
+            **config_fields,
+        )
+        model = cls(config, encoder, language_model)
+        config.fingerprints = {
+            "encoder": fingerprint(encoder),
+            "language_model": fingerprint(language_model),
+        }
+        return model
+
+    def _check_backbones(self) -> None:
+        """Switch the language model to fused attention and see that every layer carries it."""
+        base = self.language_model.config._attn_implementation
+        name = fused_attention_name(base)
+        self.language_model.set_attn_implementation(name)
+        family = self.language_model.config.model_type
+        if self.language_model.config._attn_implementation != name:
+            raise BackboneError(
+                f"language model family {family!r} is not supported: its attention does not go "
+                "through transformers' attention registry"
+            )
+        usable = attention_layers(self.language_model)
+        missing = sorted(set(self._fused_layers) - set(usable))
+        if missing:
+            raise BackboneError(
+                f"layers {missing} of {family} have no softmax attention to fuse; choose "
+                f"language_layers among {sorted(usable)}"
+            )
+        self._reach({layer: usable[layer] for layer in self._fused_layers})
+
+    def _reach(self, attention: dict[int, nn.Module]) -> None:
+        """See that every fused layer receives the fusion, or help it to."""
+        missing = set(attention) - reached_layers(self.language_model)
+        for layer in self.language_model.get_decoder().layers if missing else ():
+            for module in layer.modules():
+                if module in (attention[i] for i in missing):
+                    hand_through(layer, module)
+        if missing and set(attention) - reached_layers(self.language_model):
+            raise BackboneError(
+                f"language model family {self.language_model.config.model_type!r} is not "
+                f"supported: the attention of layers {sorted(missing)} does not receive keyword "
+                "arguments"
+            )
+
+    def _freeze(self) -> None:
+        self.encoder.requires_grad_(False)
+        self.language_model.requires_grad_(False)
+
+    def trainable_names(self) -> tuple[str, ...]:
+        """Exact names of the trained parameters, sorted; the same set in both stages."""
+        return tuple(
+            sorted(
+                name
+                for name, _ in self.named_parameters()
+                if not name.startswith(("encoder.", "language_model."))
+            )
+        )
+
+    def train(self, mode: bool = True) -> LayAlignModel:
+        """Switch modes; frozen backbones stay in eval mode unless the config says otherwise."""
+        super().train(mode)
+        if mode and self.config.frozen_backbones_eval:
+            self.encoder.eval()
+            self.language_model.eval()
+            # Gradient checkpointing looks at the flag of the layer itself; its dropout modules
+            # have flags of their own and stay off.
+            for module in self.language_model.modules():
+                if isinstance(module, GradientCheckpointingLayer):
+                    module.training = True
+        return self
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's token embedding."""
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language model's output head."""
+        return self.language_model.get_output_embeddings()
+
+    def get_decoder(self) -> nn.Module:
+        """The language model without its head."""
+        return self.language_model.get_decoder()
+
+    def encode(
+        self, encoder_input_ids: Tensor, encoder_attention_mask: Tensor
+    ) -> dict[str, Tensor]:
+        """Run encoder, adapter and aligner, and project the states for every fused layer.
+
+        This happens once per request: all decoding steps read the same tensors.
+
+        Args:
+            encoder_input_ids: ``(batch, enc_len)``, the encoder tokenizer's ids.
+            encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens.
+
+        Returns:
+            ``soft_tokens`` ``(batch, enc_len, d_llm)``, ``fusion_keys`` and ``fusion_values``
+            ``(batch, n_fused, n_kv_heads, enc_len, d_head)`` and, unless the config asks for the
+            published behaviour, ``fusion_mask`` ``(batch, enc_len)``, True at real tokens.
+        """
+        with torch.no_grad():
+            output = self.encoder(
+                input_ids=encoder_input_ids,
+                attention_mask=encoder_attention_mask,
+                output_hidden_states=True,
+            )
+        dtype = self.get_input_embeddings().weight.dtype
+        chosen = [output.hidden_states[i] for i in self.config.encoder_layers]
+        states = self.aligner(torch.stack(chosen, 1).to(dtype))
+        attention = attention_layers(self.language_model)
+        projected = [
+            project_key_value(attention[layer], states[:, slot, 0], states[:, slot, 1])
+            for slot, layer in enumerate(self._fused_layers)
+        ]
+        encoded = {
+            "soft_tokens": self.adapter(output.last_hidden_state.to(dtype)),
+            "fusion_keys": torch.stack([key for key, _ in projected], 1),
+            "fusion_values": torch.stack([value for _, value in projected], 1),
+        }
+        if self.config.mask_encoder_padding:
+            encoded["fusion_mask"] = encoder_attention_mask.bool()
+        return encoded
+
+    def assemble(
+        self,
+        encoder_input_ids: Tensor,
+        encoder_attention_mask: Tensor,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Build what the language model is given: BOS, soft tokens, boundary, text.
+
+        Padding of either side and of every part is gathered on the left, and columns that are
+        padding in every row are dropped.
+
+        Args:
+            encoder_input_ids: ``(batch, enc_len)``.
+            encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens.
+            input_ids: LLM text without BOS, ``(batch, text_len)``; None for no text.
+            attention_mask: ``(batch, text_len)``, 1 at real tokens; None if all are.
+            labels: ``(batch, text_len)``, -100 where nothing is to be predicted.
+
+        Returns:
+            ``inputs_embeds``, ``attention_mask``, the tensors of :meth:`encode` without the soft
+            tokens and, if given, ``labels``, all over the assembled sequence.
+
+        Raises:
+            ShapeError: Two inputs that belong together differ in shape.
+        """
+        _check_same(
+            "encoder_input_ids", encoder_input_ids, encoder_attention_mask=encoder_attention_mask
+        )
+        encoded = self.encode(encoder_input_ids, encoder_attention_mask)
+        soft = encoded.pop("soft_tokens")
+        embed = self.get_input_embeddings()
+        parts, masks = (
+            [soft, self.adapter.boundary.to(soft.dtype).expand(len(soft), 1, -1)],
+            [
+                encoder_attention_mask.long(),
+                encoder_attention_mask.new_ones(len(soft), 1).long(),
+            ],
+        )
+        if self.config.bos_token_id is not None:
+            bos = torch.full_like(encoder_input_ids[:, :1], self.config.bos_token_id)
+            parts.insert(0, embed(bos))
+            masks.insert(0, torch.ones_like(bos))
+        if input_ids is not None:
+            if attention_mask is None:
+                attention_mask = torch.ones_like(input_ids)
+            _check_same("input_ids", input_ids, attention_mask=attention_mask, labels=labels)
+            parts.append(embed(input_ids))
+            masks.append(attention_mask.long())
+        batch = {"inputs_embeds": torch.cat(parts, 1), "attention_mask": torch.cat(masks, 1)}
+        if labels is not None:
+            prefix = batch["attention_mask"].shape[1] - labels.shape[1]
+            batch["labels"] = F.pad(labels, (prefix, 0), value=IGNORE_INDEX)
+        return _gather_padding_left(batch) | encoded
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        encoder_input_ids: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        fusion_keys: Tensor | None = None,
+        fusion_values: Tensor | None = None,
+        fusion_mask: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        label_logits_only: bool = False,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Compute logits and, with ``labels``, the loss.
+
+        With ``encoder_input_ids`` the sequence is put together by :meth:`assemble` and all
+        outputs run over that sequence; without, ``inputs_embeds`` or ``input_ids`` continue one
+        that ``generate`` has begun.
+
+        Args:
+            input_ids: LLM text, ``(batch, text_len)``.
+            attention_mask: 1 at real tokens of the text, ``(batch, text_len)``.
+            encoder_input_ids: The encoder's ids, ``(batch, enc_len)``.
+            encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens.
+            labels: Targets at the positions of ``input_ids``; -100 is ignored. The logits at a
+                position predict the label after it.
+            inputs_embeds: An assembled sequence, ``(batch, seq_len, d_llm)``.
+            position_ids: ``(batch, seq_len)``; default as ``config.mask_position_ids`` says.
+            fusion_keys: From :meth:`encode`.
+            fusion_values: From :meth:`encode`.
+            fusion_mask: From :meth:`encode`.
+            num_items_in_batch: Number of targets over the whole update; the loss is then the sum
+                over this batch divided by it, else the mean over this batch's targets.
+            label_logits_only: Compute logits only for the last positions, from the one that
+                predicts the first label on (saves memory and time in training).
+            **kwargs: Passed to the language model (``past_key_values``, ``use_cache`` …).
+        """
+        if encoder_input_ids is not None:
+            if encoder_attention_mask is None:
+                encoder_attention_mask = torch.ones_like(encoder_input_ids)
+            batch = self.assemble(
+                encoder_input_ids, encoder_attention_mask, input_ids, attention_mask, labels
+            )
+            input_ids, labels = None, batch.pop("labels", None)
+            inputs_embeds, attention_mask = batch["inputs_embeds"], batch["attention_mask"]
+            fusion_keys, fusion_values = batch["fusion_keys"], batch["fusion_values"]
+            fusion_mask = batch.get("fusion_mask")
+            if position_ids is None and self.config.mask_position_ids:
+                position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+            kwargs.setdefault("use_cache", False)
+        if labels is not None and label_logits_only:
+            # Indices, not a number: a slice of the hidden states would not be contiguous, and the
+            # output head would then copy its weights once per row.
+            kept = _positions_from_first_label(labels)
+            kwargs["logits_to_keep"], labels = kept, labels[:, kept]
+        output = self.language_model(
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            **self._fusion(fusion_keys, fusion_values, fusion_mask),
+            **kwargs,
+        )
+        loss = None if labels is None else token_loss(output.logits, labels, num_items_in_batch)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=output.logits,
+            past_key_values=output.past_key_values,
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
+
+    def _fusion(
+        self, keys: Tensor | None, values: Tensor | None, mask: Tensor | None
+    ) -> dict[str, Any]:
+        if keys is None:
+            return {}
+        return {
+            "fusion_keys": keys,
+            "fusion_values": values,
+            "fusion_mask": mask,
+            "fusion_gates": self.gates.expand(len(keys), -1),
+            "fusion_layers": self._fused_layers,
+        }
+
+    @torch.no_grad()
+    def generate(
+        self,
+        encoder_input_ids: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Generate with any of transformers' decoding methods; returns new tokens only.
+
+        Args:
+            encoder_input_ids: ``(batch, enc_len)``.
+            encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens; None if all are.
+            input_ids: LLM prompt without BOS, ``(batch, text_len)``; None for encoder input only.
+            attention_mask: ``(batch, text_len)``, 1 at real tokens; None if all are.
+            **kwargs: Any argument of transformers' ``generate``.
+
+        Returns:
+            ``(batch * num_return_sequences, new_tokens)``; rows that end early are filled with
+            the pad token. With ``return_dict_in_generate=True`` transformers' output object.
+
+        Raises:
+            ConfigError: No encoder input was given.
+        """
+        if encoder_input_ids is None:
+            raise ConfigError(
+                "generate needs encoder_input_ids; build them with LayAlignProcessor, or call "
+                "model.language_model.generate for the language model alone"
+            )
+        if encoder_attention_mask is None:
+            encoder_attention_mask = torch.ones_like(encoder_input_ids)
+        prompt = self.assemble(encoder_input_ids, encoder_attention_mask, input_ids, attention_mask)
+        return super().generate(**prompt, **kwargs)
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """Write the trained parameters and the configuration; see :func:`checkpoint.save`."""
+        checkpoint.save(self, save_directory, *args, **kwargs)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: Any, **kwargs: Any
+    ) -> LayAlignModel:
+        """Load a checkpoint and the backbones it names; see :func:`checkpoint.load`."""
+        return checkpoint.load(cls, pretrained_model_name_or_path, **kwargs)
+
+
+def token_loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = None) -> Tensor:
+    """Cross entropy of each label against the logits of the position before it, in float32.
+
+    Args:
+        logits: ``(batch, seq_len, vocab)``.
+        labels: ``(batch, seq_len)``, -100 is ignored.
+        num_items: Divide the sum by this number; None for the mean over the targets.
+    """
+    targets = labels[:, 1:]
+    keep = targets != IGNORE_INDEX
+    loss = F.cross_entropy(logits[:, :-1][keep].float(), targets[keep], reduction="sum")
+    count = keep.sum() if num_items is None else num_items
+    return loss / count
+
+
+def _positions_from_first_label(labels: Tensor) -> Tensor:
+    """Columns from the one that predicts the first label of any row to the end."""
+    columns = (labels != IGNORE_INDEX).any(0).nonzero()
+    first = int(columns[0]) if len(columns) else labels.shape[1]
+    return torch.arange(max(first - 1, 0), labels.shape[1], device=labels.device)
+
+
+def _gather_padding_left(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Push the real positions of every row to the right end, keeping their order."""
+    mask = batch["attention_mask"]
+    width = int(mask.sum(1).max())
+    order = mask.sort(dim=1, stable=True).indices[:, -width:]  # pads first, order kept
+    gathered = {}
+    for name, tensor in batch.items():
+        index = order if tensor.dim() == 2 else order[..., None].expand(-1, -1, tensor.shape[-1])
+        gathered[name] = tensor.gather(1, index)
+    return gathered
+
+
+def _check_same(name: str, tensor: Tensor, **others: Tensor | None) -> None:
+    for other, value in others.items():
+        if value is not None and value.shape != tensor.shape:
+            raise ShapeError(
+                f"{other} has shape {tuple(value.shape)}, expected that of {name}, "
+                f"{tuple(tensor.shape)}"
+            )
+
+
+def _check_fields(fields: Mapping[str, Any]) -> None:
+    import difflib
+    import inspect
+
+    known = list(inspect.signature(LayAlignConfig.__init__).parameters) + ["bos_token_id"]
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"unknown model setting {name!r}{hint}")

@@ -1,0 +1,400 @@
+"""LayAlignProcessor: text into both models' inputs. All tokenising and padding is here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
+
+from layalign.errors import CheckpointError, ConfigError, DataError
+from layalign.model.checkpoint import find_folder
+from layalign.model.config import LayAlignConfig
+
+IGNORE_INDEX = -100
+QUESTION = "{question}"
+CONFIG_NAME = "processor_config.json"
+ENCODER_TOKENIZER_FOLDER = "encoder_tokenizer"
+TOKENIZER_FOLDER = "tokenizer"
+_DIGIT = re.compile(r"\d")
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)(?=\d)")
+
+Feature = dict[str, list[int]]
+
+
+class LayAlignProcessor:
+    """Two tokenizers, the prompt and every length limit of a :class:`LayAlignModel`.
+
+    The model itself puts BOS, soft tokens and boundary in front; what is built here is the
+    encoder's input and the language model's text, without BOS:
+    ``prompt`` and, in training, ``target`` with one closing EOS.
+
+    Args:
+        encoder_tokenizer: Tokenizer of the multilingual encoder.
+        tokenizer: Tokenizer of the language model.
+        prompt_template: The language model's text, with ``{question}`` where the question goes.
+            Without ``{question}`` it is only an answer cue and the question reaches the language
+            model through the encoder alone; ``""`` is no text at all. See
+            :func:`chat_prompt_template` for a model's own chat format.
+        encoder_max_length: Longest encoder input, tokens.
+        prompt_max_length: Longest prompt, tokens. A longer one loses the end of its question,
+            never what follows ``{question}``.
+        target_max_length: Longest target with its EOS, tokens. A longer one loses its end, EOS
+            included.
+        split_digits: Write every number of the encoder's text as single digits 0–9 with spaces
+            between, whatever digit system it came in: the form in which most language models
+            read numbers. The published code does not.
+        language_codes: For encoder tokenizers that want the source language (NLLB, mBART):
+            BCP-47 tag to the tokenizer's own code, e.g. ``{"sw": "swh_Latn"}``.
+    """
+
+    def __init__(
+        self,
+        encoder_tokenizer: PreTrainedTokenizerBase,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        prompt_template: str = QUESTION + "\n",
+        encoder_max_length: int = 512,
+        prompt_max_length: int = 512,
+        target_max_length: int = 512,
+        split_digits: bool = False,
+        language_codes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Check the settings."""
+        self.encoder_tokenizer = encoder_tokenizer
+        self.tokenizer = tokenizer
+        self.prompt_template = prompt_template
+        self.encoder_max_length = encoder_max_length
+        self.prompt_max_length = prompt_max_length
+        self.target_max_length = target_max_length
+        self.split_digits = split_digits
+        self.language_codes = dict(language_codes or {})
+        self._truncations: Counter[str] = Counter()
+        for name in ("encoder_max_length", "prompt_max_length", "target_max_length"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if tokenizer.eos_token_id is None:
+            raise ConfigError(
+                "the language model's tokenizer has no EOS token, so targets could not end; set "
+                "tokenizer.eos_token"
+            )
+
+    @property
+    def truncations(self) -> dict[str, int]:
+        """How many inputs were cut so far: ``encoder``, ``prompt`` and ``target``."""
+        return dict(self._truncations)
+
+    def encode(
+        self,
+        text: str,
+        *,
+        language: str | None = None,
+        question: str | None = None,
+        target: str | None = None,
+        prompt_template: str | None = None,
+    ) -> Feature:
+        """Tokenise one example.
+
+        Args:
+            text: What the encoder reads.
+            language: BCP-47 tag; only used with ``language_codes``.
+            question: What goes into the template's ``{question}``; default ``text``.
+            target: English text to produce; None when generating.
+            prompt_template: In place of the processor's own.
+
+        Returns:
+            ``encoder_input_ids``, ``input_ids`` (prompt and target) and ``labels``, lists of ids;
+            the last two are empty when there is no LLM text.
+
+        Raises:
+            DataError: A text is empty or not a string.
+        """
+        _check_text("text", text)
+        template = self.prompt_template if prompt_template is None else prompt_template
+        prompt = self._encode_prompt(template, text if question is None else question)
+        answer = [] if target is None else self._encode_target(target)
+        return {
+            "encoder_input_ids": self._encode_source(text, language),
+            "input_ids": prompt + answer,
+            "labels": [IGNORE_INDEX] * len(prompt) + answer,
+        }
+
+    def encoder_text(self, text: str) -> str:
+        """What the encoder's tokenizer is given for ``text``."""
+        if not self.split_digits:
+            return text
+        ascii_digits = _DIGIT.sub(lambda match: str(unicodedata.digit(match[0])), text)
+        return _BETWEEN_DIGITS.sub(" ", ascii_digits)
+
+    def _encode_source(self, text: str, language: str | None) -> list[int]:
+        text = self.encoder_text(text)
+        if self.language_codes and language is not None:
+            if language not in self.language_codes:
+                raise DataError(
+                    f"language {language!r} has no code for the encoder's tokenizer; expected one "
+                    f"of {', '.join(sorted(self.language_codes))}; extend language_codes"
+                )
+            self.encoder_tokenizer.src_lang = self.language_codes[language]
+        ids = self.encoder_tokenizer(text, verbose=False)["input_ids"]
+        if len(ids) > self.encoder_max_length:
+            self._truncations["encoder"] += 1
+            ids = self.encoder_tokenizer(text, truncation=True, max_length=self.encoder_max_length)[
+                "input_ids"
+            ]
+        return list(ids)
+
+    def _encode_prompt(self, template: str, question: str) -> list[int]:
+        if not template:
+            return []
+        head, cue, tail = template.partition(QUESTION)
+        if not cue:
+            return self._tokens(template)
+        _check_text("question", question)
+        ids = self._tokens(head + question + tail)
+        if len(ids) <= self.prompt_max_length:
+            return ids
+        self._truncations["prompt"] += 1
+        before, after = self._tokens(head), self._tokens(tail)
+        room = self.prompt_max_length - len(before) - len(after)
+        if room < 1:
+            raise ConfigError(
+                f"prompt_max_length is {self.prompt_max_length}, but the template alone takes "
+                f"{len(before) + len(after)} tokens; raise prompt_max_length"
+            )
+        return before + self._tokens(question)[:room] + after
+
+    def _encode_target(self, target: str) -> list[int]:
+        _check_text("target", target)
+        ids = [*self._tokens(target), int(self.tokenizer.eos_token_id)]
+        if len(ids) > self.target_max_length:
+            self._truncations["target"] += 1
+        return ids[: self.target_max_length]
+
+    def _tokens(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def pad(
+        self, features: Sequence[Mapping[str, Sequence[int]]], *, padding_side: str = "left"
+    ) -> BatchEncoding:
+        """Make tensors of tokenised examples.
+
+        Args:
+            features: From :meth:`encode`.
+            padding_side: Where the LLM text is padded; the model's results do not depend on it.
+
+        Returns:
+            ``encoder_input_ids``, ``encoder_attention_mask`` ``(batch, enc_len)`` and, when there
+            is LLM text, ``input_ids``, ``attention_mask`` and, when there are targets,
+            ``labels``, ``(batch, text_len)``.
+        """
+        ids, mask = _pad(
+            [f["encoder_input_ids"] for f in features], _pad_id(self.encoder_tokenizer)
+        )
+        batch = {"encoder_input_ids": ids, "encoder_attention_mask": mask}
+        if any(f["input_ids"] for f in features):
+            left = padding_side == "left"
+            texts = [f["input_ids"] for f in features]
+            ids, mask = _pad(texts, _pad_id(self.tokenizer), left=left)
+            batch |= {"input_ids": ids, "attention_mask": mask}
+            labels, _ = _pad([f["labels"] for f in features], IGNORE_INDEX, left=left)
+            if (labels != IGNORE_INDEX).any():
+                batch["labels"] = labels
+        return BatchEncoding(batch)
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        *,
+        language: str | Sequence[str] | None = None,
+        question: str | Sequence[str] | None = None,
+        target: str | Sequence[str] | None = None,
+        prompt_template: str | None = None,
+        padding_side: str = "left",
+    ) -> BatchEncoding:
+        """Tokenise and pad one text or many; see :meth:`encode` and :meth:`pad`.
+
+        Raises:
+            DataError: Two of the lists differ in length, or a text is empty.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        if not texts:
+            raise DataError("no text given; expected at least one")
+        columns = {
+            name: _column(name, value, len(texts))
+            for name, value in {
+                "language": language,
+                "question": question,
+                "target": target,
+            }.items()
+        }
+        features = [
+            self.encode(
+                one,
+                prompt_template=prompt_template,
+                **{name: column[i] for name, column in columns.items()},
+            )
+            for i, one in enumerate(texts)
+        ]
+        return self.pad(features, padding_side=padding_side)
+
+    def decode(self, ids: Any, *, skip_special_tokens: bool = True) -> str:
+        """Turn the language model's ids into text."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens))
+
+    def batch_decode(self, ids: Any, *, skip_special_tokens: bool = True) -> list[str]:
+        """Turn rows of the language model's ids into texts."""
+        return list(self.tokenizer.batch_decode(ids, skip_special_tokens=skip_special_tokens))
+
+    def check_model(self, config: LayAlignConfig) -> None:
+        """Refuse tokenizers whose ids the model's embeddings do not have.
+
+        Raises:
+            ConfigError: A tokenizer belongs to another model.
+        """
+        for role, tokenizer, size in (
+            ("encoder", self.encoder_tokenizer, config.encoder_config.vocab_size),
+            ("language model", self.tokenizer, config.text_config.vocab_size),
+        ):
+            largest = max(tokenizer.get_vocab().values())
+            if largest >= size:
+                raise ConfigError(
+                    f"the {role}'s tokenizer ({tokenizer.name_or_path!r}) has ids up to {largest}, "
+                    f"but the {role} has only {size} embeddings; use the tokenizer that belongs "
+                    "to the model"
+                )
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write both tokenizers into subfolders and the settings beside them."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        self.encoder_tokenizer.save_pretrained(target / ENCODER_TOKENIZER_FOLDER)
+        self.tokenizer.save_pretrained(target / TOKENIZER_FOLDER)
+        text = json.dumps(self.settings(), indent=2, ensure_ascii=False, sort_keys=True)
+        (target / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the tokenizers, as plain values."""
+        return {
+            "prompt_template": self.prompt_template,
+            "encoder_max_length": self.encoder_max_length,
+            "prompt_max_length": self.prompt_max_length,
+            "target_max_length": self.target_max_length,
+            "split_digits": self.split_digits,
+            "language_codes": self.language_codes,
+        }
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | os.PathLike[str], *, revision: str | None = None, **overrides: Any
+    ) -> LayAlignProcessor:
+        """Load the processor of a checkpoint.
+
+        Raises:
+            CheckpointError: There is no processor in that place.
+        """
+        folder = find_folder(name_or_path, revision, files=(CONFIG_NAME,))
+        try:
+            settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+            return cls(
+                AutoTokenizer.from_pretrained(folder / ENCODER_TOKENIZER_FOLDER),
+                AutoTokenizer.from_pretrained(folder / TOKENIZER_FOLDER),
+                **{**settings, **overrides},
+            )
+        except (OSError, ValueError, TypeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise CheckpointError(
+                f"the processor in {folder} is damaged: {str(error).splitlines()[0]}; copy the "
+                "folder again"
+            ) from error
+
+    @classmethod
+    def from_backbones(
+        cls, encoder: str, language_model: str, **settings: Any
+    ) -> LayAlignProcessor:
+        """Load the tokenizers of two backbones.
+
+        Args:
+            encoder: Folder or hub id of the encoder.
+            language_model: Folder or hub id of the language model.
+            **settings: See the class.
+
+        Raises:
+            ConfigError: A tokenizer cannot be loaded.
+        """
+        return cls(_load_tokenizer(encoder), _load_tokenizer(language_model), **settings)
+
+
+def chat_prompt_template(tokenizer: PreTrainedTokenizerBase, *, system: str | None = None) -> str:
+    """Render a tokenizer's chat format once, as a prompt template.
+
+    A BOS that the tokenizer would add by itself is left out: the model puts one in front of the
+    soft tokens.
+
+    Raises:
+        ConfigError: The tokenizer has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            "the language model's tokenizer has no chat template; give prompt_template instead"
+        )
+    messages = [{"role": "user", "content": QUESTION}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    adds_bos = tokenizer.bos_token_id in tokenizer("", verbose=False)["input_ids"]
+    return text.removeprefix(tokenizer.bos_token) if adds_bos else text
+
+
+def _load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name_or_path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"cannot load a tokenizer from {name_or_path!r}: {str(error).splitlines()[0]}; "
+            "expected a folder with tokenizer files or a Hugging Face model id"
+        ) from error
+    return tokenizer
+
+
+def _check_text(name: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise DataError(f"{name} is {type(text).__name__} ({text!r}); expected a string")
+    if not text.strip():
+        raise DataError(f"{name} is empty; expected at least one character")
+
+
+def _column(name: str, value: str | Sequence[str] | None, length: int) -> Sequence[Any]:
+    if value is None or isinstance(value, str):
+        return [value] * length
+    if len(value) != length:
+        raise DataError(f"{name} has {len(value)} entries for {length} texts; expected as many")
+    return value
+
+
+def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return int(next(i for i in candidates if i is not None))
+
+
+def _pad(
+    rows: Sequence[Sequence[int]], value: int, *, left: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), value, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        place = slice(width - len(row), None) if left else slice(len(row))
+        ids[i, place] = torch.tensor(row, dtype=torch.long)
+        mask[i, place] = 1
+    return ids, mask
+
+
+AutoProcessor.register(LayAlignConfig, LayAlignProcessor, exist_ok=True)

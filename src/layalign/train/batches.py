@@ -1,0 +1,148 @@
+"""What is read when: the order of examples, and examples as tensors."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.data import Dataset, Sampler
+
+from layalign.errors import DataError
+
+if TYPE_CHECKING:
+    from layalign.data.example import Example
+    from layalign.processing import Feature, LayAlignProcessor
+
+# Updates whose examples are sorted by length together: enough to save nearly all padding, few
+# enough that an update still is a random draw.
+_POOL = 50
+_ENDLESS = 2**40  # examples, for runs that only tokens or minutes end
+
+
+class UpdateSampler(Sampler[int]):
+    """The order in which examples are read, over the whole run rather than one epoch.
+
+    Every epoch is shuffled anew; updates run on over its end. The order depends on the arguments
+    alone, so that a resumed run finds its place by counting.
+
+    Args:
+        lengths: Cost of each example, in any unit.
+        batch_size: Examples per update.
+        total: Examples to read; None for no end.
+        seed: Of the order.
+        group_by_length: Put examples of similar length into one update.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        *,
+        batch_size: int,
+        total: int | None,
+        seed: int,
+        group_by_length: bool,
+    ) -> None:
+        """Keep the arguments."""
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.total = _ENDLESS if total is None else total
+        self.seed = seed
+        self.pool_size = batch_size * (_POOL if group_by_length else 1)
+
+    def __len__(self) -> int:
+        """Examples to read."""
+        return self.total
+
+    def __iter__(self) -> Iterator[int]:
+        """Indices into the training set."""
+        stream = itertools.islice(self._shuffled_epochs(), self.total)
+        for number in itertools.count():
+            pool = list(itertools.islice(stream, self.pool_size))
+            if not pool:
+                return
+            yield from self._arrange(pool, random.Random(f"pool {self.seed} {number}"))
+
+    def _shuffled_epochs(self) -> Iterator[int]:
+        for epoch in itertools.count():
+            order = list(range(len(self.lengths)))
+            random.Random(f"epoch {self.seed} {epoch}").shuffle(order)
+            yield from order
+
+    def _arrange(self, pool: list[int], shuffle: random.Random) -> list[int]:
+        """Sort by length inside each update; updates of similar length in random order."""
+        spare = len(pool) % self.batch_size  # an incomplete update can only be the last one
+        rest, pool = pool[len(pool) - spare :], pool[: len(pool) - spare]
+        pool.sort(key=self.lengths.__getitem__)
+        updates = [
+            pool[start : start + self.batch_size] for start in range(0, len(pool), self.batch_size)
+        ]
+        shuffle.shuffle(updates)
+        updates.append(sorted(rest, key=self.lengths.__getitem__))
+        return [index for update in updates for index in update]
+
+
+class StageDataset(Dataset["Feature"]):
+    """Examples, tokenised when they are read.
+
+    Args:
+        examples: Each with a target.
+        processor: Its settings are those of the stage.
+
+    Raises:
+        DataError: There is no example, or one without a target.
+    """
+
+    def __init__(self, examples: Sequence[Example], processor: LayAlignProcessor) -> None:
+        """Check the examples."""
+        check_examples(examples)
+        self.examples = examples
+        self.processor = processor
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Feature:
+        """Token ids of one example."""
+        example = self.examples[index]
+        return self.processor.encode(example.text, language=example.language, target=example.target)
+
+    def collate(self, features: list[Feature]) -> dict[str, Any]:
+        """Padded tensors of several examples."""
+        return dict(self.processor.pad(features))
+
+    def by_language(self, size: int) -> Iterator[tuple[str, list[int]]]:
+        """Batches of at most ``size`` indices, each of one language and of similar lengths."""
+        lengths = byte_lengths(self.examples)
+        languages: dict[str, list[int]] = {}
+        for index, example in enumerate(self.examples):
+            languages.setdefault(example.language, []).append(index)
+        for language, indices in sorted(languages.items()):
+            indices.sort(key=lengths.__getitem__)
+            for start in range(0, len(indices), size):
+                yield language, indices[start : start + size]
+
+
+def check_examples(examples: Sequence[Example]) -> None:
+    """See that there is something to learn.
+
+    Raises:
+        DataError: There is no example, or one without a target.
+    """
+    if not examples:
+        raise DataError("no example to train on; check the data's path, split and languages")
+    for index, example in enumerate(examples):
+        if not example.target:
+            raise DataError(
+                f"example {example.id or index} ({example.language}) has no target to learn; "
+                "expected English text in its target"
+            )
+
+
+def byte_lengths(examples: Sequence[Example]) -> list[int]:
+    """Cost of each example without tokenising it: bytes follow tokens well across scripts."""
+    return [
+        len(example.text.encode()) + len((example.target or "").encode()) for example in examples
+    ]

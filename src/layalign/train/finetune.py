@@ -1,0 +1,165 @@
+"""Fine-tune a language model itself on English text, before it is frozen inside LayAlign."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from layalign.model.composite import IGNORE_INDEX, token_loss
+from layalign.processing import LayAlignProcessor
+from layalign.train.batches import StageDataset
+from layalign.train.loop import TrainingLoop
+from layalign.train.progress import ProgressCallback
+from layalign.train.stages import StageConfig
+from layalign.train.trainer import (
+    StageResult,
+    activations_checkpointed,
+    make_result,
+    preserved_random_state,
+    processor_for,
+)
+
+if TYPE_CHECKING:
+    from layalign.data.example import Example
+    from layalign.processing import Feature
+
+
+def finetune_language_model(
+    language_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    *,
+    config: StageConfig,
+    prompt_template: str,
+    dev_examples: Sequence[Example] | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    progress: ProgressCallback | None = None,
+) -> StageResult:
+    """Train all weights of a plain language model on questions and answers, in place.
+
+    The text is BOS, the prompt, the target and EOS, and the loss is on the target and its EOS:
+    what LayAlign later shows the model, without soft tokens. Weights in bfloat16 are trained in
+    float32 with bfloat16 arithmetic (autocast), then brought back. The last weights are kept. The
+    model is left in eval mode.
+
+    Args:
+        language_model: Not yet inside a :class:`LayAlignModel`; on the device to train on.
+        tokenizer: Its tokenizer.
+        examples: English questions, each with a target.
+        config: As for a stage; there are no gates and no encoder.
+        prompt_template: With ``{question}``; ``config.prompt_template`` goes before it.
+        dev_examples: To measure.
+        output_dir: The result is written here, model and tokenizer, as an ordinary folder.
+        progress: Called after every update.
+
+    Raises:
+        DataError: There is no example, or one without a target.
+        TrainingError: The loss is not a number.
+    """
+    processor = LayAlignProcessor(tokenizer, tokenizer, prompt_template=prompt_template)
+    processor = processor_for(processor, config)
+    bos = language_model.config.bos_token_id
+    with (
+        preserved_random_state(),
+        tempfile.TemporaryDirectory() as scratch,
+        _trainable_in_float32(language_model) as arithmetic,
+        activations_checkpointed(language_model, config),
+    ):
+        if config.dtype == "auto":
+            config = replace(config, dtype=arithmetic)
+        loop = TrainingLoop(
+            language_model,
+            config,
+            trained=[name for name, _ in language_model.named_parameters()],
+            loss=language_model_loss,
+            train=PlainDataset(examples, processor, bos),
+            dev=PlainDataset(dev_examples, processor, bos) if dev_examples else None,
+            folder=Path(scratch),
+            save=False,
+            progress=progress,
+        )
+        loop.train()
+    language_model.train(False)
+    if output_dir is not None:
+        language_model.save_pretrained(output_dir)
+        tokenizer.save_pretrained(output_dir)
+    cut = {key: count for key, count in processor.truncations.items() if key != "encoder"}
+    return make_result(loop.record, best=None, truncations=cut)
+
+
+class PlainDataset(StageDataset):
+    """Examples as text for a language model alone: BOS, prompt, target, EOS.
+
+    Args:
+        examples: Each with a target.
+        processor: Both of its tokenizers are the language model's; only the text is used.
+        bos_token_id: Put in front; None for a model without one.
+    """
+
+    def __init__(
+        self, examples: Sequence[Example], processor: LayAlignProcessor, bos_token_id: int | None
+    ) -> None:
+        """Check the examples."""
+        super().__init__(examples, processor)
+        self.start = [] if bos_token_id is None else [bos_token_id]
+
+    def __getitem__(self, index: int) -> Feature:
+        """Token ids and labels of one example."""
+        feature = super().__getitem__(index)
+        feature["input_ids"] = self.start + feature["input_ids"]
+        feature["labels"] = [IGNORE_INDEX] * len(self.start) + feature["labels"]
+        return feature
+
+    def collate(self, features: list[Feature]) -> dict[str, Any]:
+        """Tensors padded on the left, with positions counted from the first real token."""
+        batch = super().collate(features)
+        mask = batch["attention_mask"]
+        return {
+            "input_ids": batch["input_ids"],
+            "attention_mask": mask,
+            "position_ids": (mask.cumsum(-1) - 1).clamp(min=0),
+            "labels": batch["labels"],
+        }
+
+
+def language_model_loss(model: Any, batch: Mapping[str, Any], num_items: Any) -> Tensor:
+    """Loss of a plain model; see :data:`~layalign.train.loop.LossFunction`."""
+    inputs = dict(batch)
+    labels = inputs.pop("labels")
+    first = int((labels != IGNORE_INDEX).any(0).nonzero()[0])
+    keep = labels.shape[1] - max(first - 1, 0)  # logits from the one that predicts it
+    logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits
+    return token_loss(logits, labels[:, -keep:], num_items)
+
+
+@contextmanager
+def _trainable_in_float32(
+    language_model: PreTrainedModel,
+) -> Iterator[Literal["bfloat16", "float32"]]:
+    """Hold the weights in float32, and say which arithmetic they came for."""
+    found = language_model.dtype
+    wanted = {name: p.requires_grad for name, p in language_model.named_parameters()}
+    _cast_parameters(language_model, torch.float32)
+    language_model.requires_grad_(True)
+    try:
+        yield "float32" if found == torch.float32 else "bfloat16"
+    finally:
+        _cast_parameters(language_model, found)
+        for name, parameter in language_model.named_parameters():
+            parameter.grad = None
+            parameter.requires_grad_(wanted[name])
+
+
+def _cast_parameters(language_model: PreTrainedModel, dtype: torch.dtype) -> None:
+    # Not `model.to(dtype)`: that would also round buffers that are float32 in every model.
+    for parameter in language_model.parameters():
+        parameter.data = parameter.data.to(dtype)

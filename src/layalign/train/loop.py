@@ -1,0 +1,299 @@
+"""The one training loop of the library: transformers' Trainer, thinly adapted.
+
+What is ours: the order of examples, the limits and the schedule over them, the parameter groups,
+development loss by language, checkpoints that are complete or absent, and the stop at a loss that
+is not a number. All else, above all gradient accumulation and the step itself, is theirs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
+from transformers.integrations.integration_utils import TensorBoardCallback
+
+from layalign.errors import TrainingError
+from layalign.train.batches import StageDataset, UpdateSampler, byte_lengths
+from layalign.train.checkpoints import prune, write_checkpoint
+from layalign.train.limits import Usage, rate_factor
+from layalign.train.optimisation import parameter_groups, training_arguments
+from layalign.train.progress import ProgressCallback, make_progress
+from layalign.train.record import DevResult, Record, perplexity
+from layalign.train.stages import StageConfig
+
+LossFunction = Callable[[Any, Mapping[str, Any], Any], Tensor]
+"""``(model, batch, num_items)``: sum of the batch's token losses divided by ``num_items``."""
+
+
+class TrainingLoop(Trainer):
+    """Train one model for one stage.
+
+    Args:
+        model: Left on its device; parameters that are not named must not want gradients.
+        config: The stage.
+        trained: Exact names of the parameters to train.
+        loss: The model's loss.
+        train: Training set.
+        dev: Development set, if any.
+        folder: Where transformers may write; checkpoints go there.
+        save: Whether checkpoints are written.
+        record: What an interrupted run had done.
+        progress: Called after every update.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        config: StageConfig,
+        *,
+        trained: Sequence[str],
+        loss: LossFunction,
+        train: StageDataset,
+        dev: StageDataset | None,
+        folder: Path,
+        save: bool,
+        record: Record | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """Prepare; nothing is changed but the random state."""
+        self.stage = config
+        self.trained = tuple(trained)
+        self.loss_function = loss
+        self.limits = config.limits(len(train))
+        self.train_set, self.dev_set = train, dev
+        self.record = record or Record()
+        self.progress = progress
+        self.folder, self.save = folder, save
+        self.update_losses: list[Tensor] = []
+        self.tokens = self.record.usage.tokens
+        self.started = time.monotonic() - self.record.usage.seconds
+        use_cache = getattr(model.config, "use_cache", None)
+        super().__init__(
+            model=model,
+            args=training_arguments(config, model.device, folder),
+            train_dataset=train,
+            eval_dataset=dev,
+            data_collator=train.collate,
+        )
+        if use_cache is not None:
+            model.config.use_cache = use_cache  # the trainer's setting would be saved with it
+        self.model_accepts_loss_kwargs = True
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_LoopCallback(self))
+        over = self.limits.reached(self.record.usage)
+        if save and not over and importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            writer = SummaryWriter(log_dir=str(folder / "tensorboard"))
+            self.add_callback(TensorBoardCallback(writer))  # type: ignore[no-untyped-call]
+
+    @property
+    def learner(self) -> PreTrainedModel:
+        """The model, or what a sharding strategy has made of it."""
+        return cast(PreTrainedModel, self.model)
+
+    # What is read, and what it costs -----------------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> UpdateSampler:
+        return UpdateSampler(
+            byte_lengths(self.train_set.examples),
+            batch_size=self.stage.batch_size,
+            total=self.limits.examples,
+            seed=self.stage.seed,
+            group_by_length=self.stage.group_by_length,
+        )
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """Read one update and count its tokens."""
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        for batch in batches:
+            self.tokens += sum(
+                int(mask.sum()) for name, mask in batch.items() if name.endswith("attention_mask")
+            )
+        return batches, num_items
+
+    def usage(self, updates: int) -> Usage:
+        """What has been used up after that many updates."""
+        examples = updates * self.stage.batch_size
+        if self.limits.examples is not None:
+            examples = min(examples, self.limits.examples)
+        return Usage(
+            updates=updates,
+            examples=examples,
+            tokens=self.tokens,
+            seconds=time.monotonic() - self.started,
+        )
+
+    # Optimisation ------------------------------------------------------------------------------
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW over exactly the trained parameters; the gates apart."""
+        if self.optimizer is None:
+            groups = parameter_groups(self.learner, self.trained, self.stage)
+            self.optimizer = torch.optim.AdamW(
+                groups,
+                lr=self.stage.lr,
+                betas=self.stage.betas,
+                eps=self.stage.eps,
+                fused=self.args.device.type in ("cpu", "cuda"),
+            )
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> LambdaLR:
+        """A rate that follows whichever limit is nearest."""
+        if self.lr_scheduler is None:
+
+            def factor(updates: int) -> float:
+                return rate_factor(
+                    self.limits.progress_amid_update(self.usage(updates)),
+                    schedule=self.stage.schedule,
+                    warmup=self.stage.warmup,
+                )
+
+            self.lr_scheduler = LambdaLR(optimizer or self.create_optimizer(), factor)
+        return self.lr_scheduler
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Token loss divided by the number of targets in the whole update."""
+        with self._arithmetic():
+            loss = self.loss_function(model, inputs, num_items_in_batch)
+        # Several processes average their gradients, but the loss is to be their sum.
+        loss = loss * self.accelerator.num_processes
+        return (loss, None) if return_outputs else loss
+
+    def _arithmetic(self) -> Any:
+        wanted = self.stage.dtype == "bfloat16" and self.learner.dtype == torch.float32
+        return torch.autocast(self.args.device.type, torch.bfloat16, enabled=wanted)
+
+    def training_step(
+        self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Forward and backward of one micro-batch."""
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self.update_losses.append(loss)
+        return loss
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: transformers' estimate knows nothing of frozen parts."""
+        return 0
+
+    def take_update_loss(self) -> float:
+        """Loss of the update whose gradients are ready; stops if they are not numbers.
+
+        Raises:
+            TrainingError: Loss or gradients are NaN or infinite. The update is not made.
+        """
+        loss = float(torch.stack(self.update_losses).sum())
+        self.update_losses.clear()
+        gradients = [p.grad for p in self.learner.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient norm is {norm}"
+            raise TrainingError(
+                f"{what} at update {self.state.global_step + 1}; this update was not made and "
+                "earlier checkpoints are intact: lower lr or gate_lr, or use dtype float32, and "
+                "resume"
+            )
+        return loss
+
+    # Development set ---------------------------------------------------------------------------
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Token-weighted loss on the development set, and per language."""
+        if self.dev_set is None:
+            return {}
+        result = self.dev_loss(self.dev_set)
+        self.record.dev.append(result)
+        metrics = {"eval_loss": result.loss, "eval_perplexity": result.perplexity}
+        for language, loss in result.languages.items():
+            metrics[f"eval_perplexity_{language}"] = perplexity(loss)
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    @torch.no_grad()
+    def dev_loss(self, dev: StageDataset) -> DevResult:
+        """Compute the loss of every language's examples."""
+        was_training = self.learner.training
+        self.learner.train(False)
+        sums: dict[str, tuple[float, int]] = {}
+        for language, indices in dev.by_language(self.stage.examples_per_forward):
+            batch = self._prepare_inputs(dev.collate([dev[i] for i in indices]))
+            with self._arithmetic():
+                loss = float(self.loss_function(self.learner, batch, 1))
+            total, count = sums.get(language, (0.0, 0))
+            sums[language] = (total + loss, count + int((batch["labels"] != -100).sum()))
+        self.learner.train(was_training)
+        return DevResult(
+            update=self.state.global_step,
+            loss=sum(total for total, _ in sums.values()) / sum(n for _, n in sums.values()),
+            languages={language: total / count for language, (total, count) in sums.items()},
+        )
+
+    # Checkpoints -------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
+        def write(folder: Path) -> None:
+            self.learner.save_pretrained(folder)
+            self._save_optimizer_and_scheduler(str(folder))
+            self._save_rng_state(str(folder))
+            self.state.save_to_json(str(folder / "trainer_state.json"))
+            self.record.save(folder)
+
+        self.record.usage = self.usage(self.state.global_step)
+        write_checkpoint(self.folder, self.state.global_step, write)
+        best = self.record.best
+        prune(self.folder, keep=self.stage.keep_checkpoints, best=best.update if best else None)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Leave the weights: whoever resumes has loaded them; the rest follows elsewhere."""
+
+
+class _LoopCallback(TrainerCallback):
+    """Keep the record, and say when to evaluate, save and stop."""
+
+    def __init__(self, loop: TrainingLoop) -> None:
+        self.loop = loop
+
+    def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.loop.record.losses.append(self.loop.take_update_loss())
+
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        loop = self.loop
+        usage = loop.record.usage = loop.usage(state.global_step)
+        due = state.global_step % loop.stage.eval_every == 0
+        control.should_training_stop = over = loop.limits.reached(usage)
+        control.should_evaluate = (due or over) and loop.dev_set is not None
+        control.should_save = (due or over) and loop.save
+        if loop.progress is not None:
+            loop.progress(make_progress(loop.limits, usage, loop.record))
+        return control

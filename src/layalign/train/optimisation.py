@@ -1,0 +1,76 @@
+"""What is optimised at which rate, and what transformers' Trainer is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainingArguments
+
+from layalign.errors import ConfigError, TrainingError
+from layalign.train.stages import StageConfig
+
+GATES = "gates"
+
+
+def parameter_groups(
+    model: nn.Module, trained: Sequence[str], config: StageConfig
+) -> list[dict[str, Any]]:
+    """Optimiser groups by exact parameter name.
+
+    Raises:
+        TrainingError: What wants gradients is not what is to be trained.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if set(parameters) != set(trained):
+        wrong = sorted(set(parameters) ^ set(trained))
+        raise TrainingError(
+            f"{len(wrong)} parameters are trainable but should not be, or the other way round: "
+            f"{', '.join(wrong[:5])}; leave requires_grad as the model sets it"
+        )
+    gates = [parameters.pop(GATES)] if GATES in parameters else []
+    groups = [
+        {"params": list(parameters.values()), "lr": config.lr, "weight_decay": config.weight_decay},
+        {"params": gates, "lr": config.gate_lr or config.lr, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def training_arguments(
+    config: StageConfig, device: torch.device, folder: Path
+) -> TrainingArguments:
+    """Everything that the Trainer does by itself.
+
+    Raises:
+        ConfigError: The batch cannot be divided among the processes.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=config.examples_per_forward,
+        # The sampler covers the whole run, so that updates run on over the end of an epoch.
+        num_train_epochs=1,
+        max_grad_norm=config.max_grad_norm,
+        seed=config.seed,
+        use_cpu=device.type == "cpu",
+        eval_strategy="no",
+        save_strategy="no",  # both are decided by the loop's callback
+        logging_steps=10,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type == "cuda",
+    )
+    if arguments.world_size == 1:
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # otherwise several GPUs mean DataParallel
+    per_step = config.examples_per_forward * arguments.world_size
+    if config.batch_size % per_step:
+        raise ConfigError(
+            f"batch_size {config.batch_size} cannot be shared by {arguments.world_size} processes "
+            f"with micro_batch_size {config.examples_per_forward}; make it a multiple of {per_step}"
+        )
+    arguments.gradient_accumulation_steps = config.batch_size // per_step
+    return arguments

@@ -1,0 +1,278 @@
+"""Recipes: a whole run as one YAML file, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from layalign.data import DataSource
+from layalign.errors import ConfigError
+from layalign.eval.metrics import Metric
+from layalign.train.fields import check_keys, dotted, from_mapping
+from layalign.train.stages import Stage, StageConfig
+from layalign.train.yaml_files import apply_override, read_yaml
+
+STAGES = ("finetune", "translation", "task")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LexicalRecipe:
+    """The adapter's warm start; see :func:`layalign.model.lexical.lexical_start`."""
+
+    texts: int = 4000
+    """Different English targets taken from the training data, at most."""
+
+    updates: int = 1500
+    """Adam updates."""
+
+    batch_size: int = 512
+    """Encoder tokens per update."""
+
+    lr: float = 1e-3
+    """Peak learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    """The backbones and what is put between them; see :class:`layalign.model.LayAlignConfig`."""
+
+    encoder: str
+    """Folder, hub id or name of an embedded model."""
+
+    language_model: str
+    """Folder, hub id or name of an embedded model."""
+
+    encoder_revision: str | None = None
+    language_model_revision: str | None = None
+
+    attn_implementation: str | None = None
+    """Of the language model: ``sdpa``, ``eager``, ``flash_attention_2`` …; None for its default."""
+
+    init: Literal["default", "lexical"] = "default"
+    """``lexical`` fits the adapter to the language model's word embeddings before training."""
+
+    lexical: LexicalRecipe = field(default_factory=LexicalRecipe)
+
+    encoder_layers: tuple[int, ...] | None = None
+    language_layers: tuple[int, ...] | None = None
+    aligner: Literal["linear", "mlp"] = "linear"
+    adapter_width: int | None = None
+    mask_encoder_padding: bool = True
+    mask_position_ids: bool = True
+    frozen_backbones_eval: bool = True
+
+    def config_fields(self) -> dict[str, Any]:
+        """What :class:`LayAlignConfig` takes of this; None is left to its defaults."""
+        values = {name: getattr(self, name) for name in _CONFIG_FIELDS}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+_CONFIG_FIELDS = (
+    *("encoder_layers", "language_layers", "aligner", "adapter_width"),
+    *("mask_encoder_padding", "mask_position_ids", "frozen_backbones_eval"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessorRecipe:
+    """See :class:`layalign.processing.LayAlignProcessor`; stages may differ from it."""
+
+    prompt_template: str | None = None
+    """None for the processor's default."""
+
+    chat: bool = False
+    """Use the language model's own chat format as the template."""
+
+    system: str | None = None
+    """System message of the chat."""
+
+    encoder_max_length: int = 512
+    prompt_max_length: int = 512
+    target_max_length: int = 512
+    split_digits: bool = False
+    language_codes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """See that the fields agree."""
+        if self.chat and self.prompt_template is not None:
+            raise ConfigError("chat and prompt_template are both set; choose one")
+        if self.system is not None and not self.chat:
+            raise ConfigError("system is set without chat; add chat: true")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageData:
+    """Examples of one stage."""
+
+    train: tuple[DataSource, ...]
+    dev: tuple[DataSource, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """Examples of everything."""
+
+    finetune: StageData | None = None
+    translation: StageData | None = None
+    task: StageData | None = None
+    evaluation: tuple[DataSource, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagesRecipe:
+    """What is trained, in this order; None is left out."""
+
+    finetune: StageConfig | None = None
+    """The language model itself, on English examples, before it is frozen."""
+
+    translation: StageConfig | None = None
+    task: StageConfig | None = None
+
+    def __post_init__(self) -> None:
+        """See that something is trained."""
+        if self.translation is None and self.task is None:
+            raise ConfigError("neither translation nor task is given; add at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecipe:
+    """How the result is measured on ``data.evaluation``."""
+
+    metric: Metric = "number"
+    """What is compared: ``number``, ``choice`` or ``exact``."""
+
+    batch_size: int = 32
+    """Examples answered at a time."""
+
+    max_new_tokens: int = 256
+    """Longest answer."""
+
+    bare: bool = True
+    """Measure the bare language model on the same items too."""
+
+    bare_prompt_template: str | None = None
+    """Its prompt, with ``{question}``; None for LayAlign's, with the question before it."""
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        for name in ("batch_size", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole run: backbones, data, stages, evaluation."""
+
+    output_dir: str
+    """Everything is written here; the result is a checkpoint that ``from_pretrained`` loads."""
+
+    seed: int = 0
+    """Seed of new parameters, and of the stages that have none of their own."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type that the backbones are loaded in; ``auto`` as stored."""
+
+    model: ModelRecipe
+    processor: ProcessorRecipe = field(default_factory=ProcessorRecipe)
+    data: DataRecipe
+    stage: StagesRecipe
+    evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
+
+    def __post_init__(self) -> None:
+        """See that every stage has data."""
+        for name in STAGES:
+            if getattr(self.stage, name) is not None and getattr(self.data, name) is None:
+                raise ConfigError(f"stage.{name} has no data; add data.{name}.train")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Check plain values.
+
+        Raises:
+            ConfigError: A key is unknown or missing, or a value is not valid; the message has its
+                dotted name.
+        """
+        values = dict(values)
+        if isinstance(values.get("stage"), Mapping):
+            values["stage"] = _stages(values["stage"], values.get("seed", 0))
+        return from_mapping(cls, values, "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, every default filled in, that :meth:`from_dict` reads back."""
+        plain: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return plain
+
+
+def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        path: YAML file. Paths in it are relative to the working directory.
+        overrides: ``dotted.key=value``, the value as in YAML: ``stage.task.lr=3e-4``,
+            ``stage.translation=null``, ``data.task.train.0.limit=100``.
+
+    Raises:
+        ConfigError: The file cannot be read or is not valid; the message names file and key.
+    """
+    try:
+        values = read_yaml(path)
+        for override in overrides:
+            apply_override(values, override)
+        return Recipe.from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def save_recipe(path: str | PathLike[str], recipe: Recipe) -> None:
+    """Write a recipe that :func:`load_recipe` reads back."""
+    text = yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _stages(values: Mapping[str, Any], seed: Any) -> dict[str, Any]:
+    """Read every stage over the paper's settings for it."""
+    check_keys(values, STAGES, "stage")
+    stages: dict[str, Any] = {}
+    for name, settings in values.items():
+        stage = Stage.TRANSLATION if name == "translation" else Stage.TASK
+        if isinstance(settings, Mapping):
+            settings = {"seed": seed, **settings}
+        if settings is not None:
+            where = dotted("stage", name)
+            stages[name] = StageConfig.from_dict(settings, stage=stage, where=where)
+    return stages
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return copy.copy(value)
+
+
+def differing_keys(one: Recipe, other: Recipe) -> list[str]:
+    """Dotted keys in which two recipes differ, ``output_dir`` aside."""
+    flat = [dict(_flatten(recipe.to_dict())) for recipe in (one, other)]
+    keys = sorted({*flat[0], *flat[1]} - {"output_dir"})
+    return [key for key in keys if flat[0].get(key) != flat[1].get(key)]
+
+
+def _flatten(values: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, Mapping):
+        pairs: Any = values.items()
+    elif isinstance(values, list):
+        pairs = enumerate(values)
+    else:
+        yield where, values
+        return
+    for key, value in pairs:
+        yield from _flatten(value, f"{where}.{key}" if where else str(key))

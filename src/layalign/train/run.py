@@ -1,0 +1,292 @@
+"""Run a recipe: load, train the stages, save, evaluate."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from layalign.data import Example, load_examples
+from layalign.embedded import resolve
+from layalign.errors import ConfigError, TrainingError
+from layalign.eval.report import write_json
+from layalign.eval.runner import with_question
+from layalign.model import LayAlignModel
+from layalign.model.backbones import load_language_model
+from layalign.model.lexical import lexical_start
+from layalign.processing import LayAlignProcessor, chat_prompt_template
+from layalign.train.checkpoints import checkpoints, rename_when_complete
+from layalign.train.finetune import finetune_language_model
+from layalign.train.measure import measure
+from layalign.train.progress import ProgressCallback, RunProgress
+from layalign.train.recipe import STAGES, Recipe, differing_keys, load_recipe, save_recipe
+from layalign.train.summary import RunSummary, versions
+from layalign.train.trainer import (
+    preserved_random_state,
+    processor_for,
+    train_stage,
+)
+
+RECIPE_NAME = "recipe.yaml"
+SUMMARY_NAME = "summary.json"
+# The name under which a checkpoint looks for its own copy of the language model.
+LANGUAGE_MODEL_FOLDER = "language_model"
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: RunProgress | None = None,
+) -> RunSummary:
+    """Train and evaluate what a recipe describes, on a GPU if there is one.
+
+    ``output_dir`` becomes a checkpoint with processor and recipe, which
+    ``LayAlignModel.from_pretrained`` and the command line take. The stages' own checkpoints stand
+    in subfolders.
+
+    Args:
+        recipe: From :func:`load_recipe`.
+        resume: Go on with an interrupted run of the same recipe, in the stage where it stopped;
+            start it if there is none.
+        dry_run: Only read all data and say what would be done. Nothing is written.
+        progress: Told how far each phase is.
+
+    Raises:
+        LayAlignError: Data, backbones or ``output_dir`` cannot be used, or training fails.
+    """
+    run = _Run(recipe, resume=resume, progress=progress)
+    with run.phase("data"):
+        run.load_data()
+    if dry_run:
+        return run.plan()
+    run.claim_folder()
+    with preserved_random_state():
+        run.finetune()
+        run.build()
+        run.lexical()
+        for name in run.composite:
+            run.train(name)
+        run.save()
+        evaluation = run.evaluate()
+    return run.summary(evaluation)
+
+
+class _Run:
+    """One run's parts, made one after the other."""
+
+    model: LayAlignModel
+    processor: LayAlignProcessor
+
+    def __init__(self, recipe: Recipe, *, resume: bool, progress: RunProgress | None) -> None:
+        self.recipe = recipe
+        self.resume = resume
+        self.progress = progress
+        self.folder = Path(recipe.output_dir)
+        self.stages: dict[str, dict[str, Any]] = {}
+        self.seconds: dict[str, float] = {}
+        self.train_data: dict[str, list[Example]] = {}
+        self.dev_data: dict[str, list[Example]] = {}
+        self.test_data: list[Example] = []
+        self.configs = {
+            name: config for name in STAGES if (config := getattr(recipe.stage, name)) is not None
+        }
+        self.composite = [name for name in self.configs if name != "finetune"]
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Take the time."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def report(self, phase: str) -> ProgressCallback | None:
+        """A stage's progress as the run's."""
+        progress = self.progress
+        if progress is None:
+            return None
+        return lambda state: progress(phase, state.fraction, str(state))
+
+    def load_data(self) -> None:
+        """Read everything first: wrong paths show before anything takes long."""
+        for name in self.configs:
+            data = getattr(self.recipe.data, name)
+            self.train_data[name] = [e for source in data.train for e in load_examples(source)]
+            self.dev_data[name] = [e for source in data.dev for e in load_examples(source)]
+        sources = self.recipe.data.evaluation
+        self.test_data = [e for source in sources for e in load_examples(source)]
+
+    def plan(self) -> RunSummary:
+        """What would be done."""
+        for name, config in self.configs.items():
+            count = len(self.train_data[name])
+            updates = config.limits(count).updates
+            self.stages[name] = {"examples": count, "updates": updates}
+        return dataclasses.replace(self.summary(None, write=False), dry_run=True)
+
+    def claim_folder(self) -> None:
+        """See that the folder is this run's, and leave the recipe in it.
+
+        Raises:
+            TrainingError: Another run's results are there.
+            ConfigError: The recipe has changed.
+        """
+        recorded = self.folder / RECIPE_NAME
+        if recorded.exists() and not self.resume:
+            raise TrainingError(
+                f"{self.folder} already holds a run; resume it, or choose another output_dir"
+            )
+        if recorded.exists():
+            changed = differing_keys(self.recipe, load_recipe(recorded))
+            if changed:
+                raise ConfigError(
+                    f"the recipe differs from the one that {self.folder} was begun with, in "
+                    f"{', '.join(changed)}; set it back, or choose another output_dir"
+                )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_recipe(recorded, self.recipe)
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write to {self.folder} ({error.strerror}); choose another output_dir"
+            ) from error
+
+    def finetune(self) -> None:
+        """Train the language model itself, unless that is done."""
+        target = self.folder / LANGUAGE_MODEL_FOLDER
+        if "finetune" not in self.configs or target.is_dir():
+            return
+        with self.phase("finetune"), rename_when_complete(target) as temporary:
+            made = self._new_processor(resolve(self.recipe.model.language_model))
+            language_model = load_language_model(
+                resolve(self.recipe.model.language_model),
+                revision=self.recipe.model.language_model_revision,
+                dtype=self.recipe.dtype,
+            )
+            result = finetune_language_model(
+                language_model.to(self.device),  # type: ignore[arg-type]
+                made.tokenizer,
+                self.train_data["finetune"],
+                config=self.configs["finetune"],
+                prompt_template=with_question(made.prompt_template),
+                dev_examples=self.dev_data["finetune"],
+                output_dir=temporary,
+                progress=self.report("finetune"),
+            )
+        self.stages["finetune"] = result.to_dict()
+
+    def build(self) -> None:
+        """Load the backbones and join them."""
+        settings = self.recipe.model
+        tuned = self.folder / LANGUAGE_MODEL_FOLDER
+        language_model = str(tuned) if tuned.is_dir() else resolve(settings.language_model)
+        with self.phase("load"):
+            torch.manual_seed(self.recipe.seed)
+            self.model = LayAlignModel.from_backbones(
+                resolve(settings.encoder),
+                language_model,
+                dtype=self.recipe.dtype,
+                attn_implementation=settings.attn_implementation,
+                encoder_revision=settings.encoder_revision,
+                language_model_revision=settings.language_model_revision,
+                **settings.config_fields(),
+            )
+            self.model.to(self.device)  # type: ignore[arg-type]
+            self.processor = self._new_processor(language_model)
+            self.processor.check_model(self.model.config)  # type: ignore[arg-type]
+
+    def _new_processor(self, language_model: str) -> LayAlignProcessor:
+        settings = dataclasses.asdict(self.recipe.processor)
+        template, chat = settings.pop("prompt_template"), settings.pop("chat")
+        system = settings.pop("system")
+        encoder = resolve(self.recipe.model.encoder)
+        made = LayAlignProcessor.from_backbones(encoder, language_model, **settings)
+        if chat:
+            template = chat_prompt_template(made.tokenizer, system=system)
+        if template is not None:
+            made.prompt_template = template
+        return made
+
+    def lexical(self) -> None:
+        """Warm up the adapter, unless a stage has already begun."""
+        begun = any(checkpoints(self.folder / name) for name in self.configs)
+        if self.recipe.model.init != "lexical" or begun:
+            return
+        settings = self.recipe.model.lexical
+        targets = [e.target for name in self.composite for e in self.train_data[name] if e.target]
+        progress = self.progress
+        with self.phase("lexical"):
+            error = lexical_start(
+                self.model,
+                self.processor,
+                spread(list(dict.fromkeys(targets)), settings.texts),
+                updates=settings.updates,
+                batch_size=settings.batch_size,
+                lr=settings.lr,
+                seed=self.recipe.seed,
+                progress=progress and (lambda done, n: progress("lexical", done / n, "")),
+            )
+        self.stages["lexical"] = {"relative_error": error}
+
+    def train(self, name: str) -> None:
+        """Train a stage; one that is finished is only loaded."""
+        with self.phase(name):
+            result = train_stage(
+                self.model,
+                self.processor,
+                self.train_data[name],
+                self.configs[name],
+                output_dir=self.folder / name,
+                dev_examples=self.dev_data[name],
+                resume=self.resume,
+                progress=self.report(name),
+            )
+        self.stages[name] = result.to_dict()
+
+    def save(self) -> None:
+        """Make the folder a checkpoint, with the template and lengths of the last stage."""
+        self.processor = processor_for(self.processor, self.configs[self.composite[-1]])
+        self.model.save_pretrained(self.folder)
+        self.processor.save_pretrained(self.folder)
+
+    def evaluate(self) -> dict[str, Any] | None:
+        """Measure LayAlign and the bare language model, if there is something to measure on."""
+        if not self.test_data:
+            return None
+        with self.phase("evaluation"):
+            return measure(
+                self.model,
+                self.processor,
+                self.test_data,
+                self.recipe.evaluation,
+                trained={e.language for name in self.composite for e in self.train_data[name]},
+                progress=self.progress,
+            )
+
+    def summary(self, evaluation: dict[str, Any] | None, *, write: bool = True) -> RunSummary:
+        """Put together what was done, and leave it in the folder."""
+        summary = RunSummary(
+            output_dir=os.fspath(self.folder),
+            stages=self.stages,
+            evaluation=evaluation,
+            seconds=self.seconds,
+            seed=self.recipe.seed,
+            versions=versions(),
+        )
+        if write:
+            write_json(self.folder / SUMMARY_NAME, summary.to_dict())
+        return summary
+
+
+def spread(texts: Sequence[str], count: int) -> list[str]:
+    """At most ``count`` texts, taken evenly from the whole."""
+    step = max(len(texts) / count, 1.0)
+    return [texts[int(i * step)] for i in range(min(count, len(texts)))]

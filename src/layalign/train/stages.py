@@ -1,0 +1,205 @@
+"""The two training stages as values of one configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+from layalign.errors import ConfigError
+from layalign.train.fields import from_mapping
+from layalign.train.limits import SCHEDULES, Limits, Schedule, make_limits
+
+QUESTION = "{question}"
+
+
+class Stage(Enum):
+    """What a stage teaches."""
+
+    TRANSLATION = "translation"
+    """To understand the encoder: parallel sentences into English, without LLM text."""
+
+    TASK = "task"
+    """To use it: questions in many languages, English answers, LLM text beside the encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """How one stage is trained.
+
+    The defaults are the paper's task stage; :meth:`paper` gives either stage. Of the limits
+    ``epochs``, ``max_…`` whichever comes first ends the stage, and the learning-rate schedule
+    runs over the largest used fraction of any of them.
+    """
+
+    lr: float = 3e-5
+    """Peak learning rate of adapter and aligner."""
+
+    gate_lr: float | None = None
+    """Peak learning rate of the gates, which have no weight decay; None for ``lr``."""
+
+    batch_size: int = 128
+    """Examples per update."""
+
+    micro_batch_size: int | None = None
+    """Examples per forward pass, a divisor of ``batch_size``; gradients of the rest are added up.
+    None for ``batch_size``. It changes memory and speed, not the result."""
+
+    epochs: float | None = 3.0
+    """Limit: passes over the training set, may be a fraction; None for no limit."""
+
+    max_updates: int | None = None
+    """Limit: optimizer updates."""
+
+    max_examples: int | None = None
+    """Limit: examples, counted again when they are read again."""
+
+    max_tokens: int | None = None
+    """Limit: encoder and language-model tokens, without padding."""
+
+    max_minutes: float | None = None
+    """Limit: wall-clock minutes, evaluation and checkpoints included."""
+
+    warmup: float = 0.05
+    """Share of the stage over which the learning rate rises."""
+
+    schedule: Schedule = "cosine"
+    """How the learning rate falls afterwards: ``cosine``, ``linear`` or ``constant``."""
+
+    weight_decay: float = 3e-7
+    """Decoupled weight decay of everything but the gates."""
+
+    betas: tuple[float, float] = (0.8, 0.999)
+    """AdamW's decay rates of the two moments."""
+
+    eps: float = 1e-8
+    """AdamW's epsilon."""
+
+    max_grad_norm: float = 1.0
+    """Gradients of a larger norm are scaled down to it; 0 for never."""
+
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Arithmetic: ``auto`` is the type that the backbones were loaded in; ``bfloat16`` also works
+    on float32 backbones (autocast). Trained parameters are always float32."""
+
+    prompt_template: str | None = None
+    """Language-model text before the target; None for the processor's, ``""`` for none."""
+
+    text_input: bool = True
+    """Whether the language model reads the question too; False drops it from the template."""
+
+    encoder_max_length: int | None = None
+    """Longest encoder input, tokens; None for the processor's."""
+
+    prompt_max_length: int | None = None
+    """Longest prompt, tokens; None for the processor's."""
+
+    target_max_length: int | None = None
+    """Longest target, tokens; None for the processor's."""
+
+    gradient_checkpointing: bool = False
+    """Compute the language model's activations twice to save memory."""
+
+    group_by_length: bool = True
+    """Put examples of similar length into one update (less padding, same examples)."""
+
+    eval_every: int = 500
+    """Updates between checkpoints, each after an evaluation on the development set if any."""
+
+    keep_checkpoints: int = 2
+    """Checkpoints kept: the last ones; the best one on the development set is kept as well."""
+
+    seed: int = 0
+    """Seed of the order of examples and of dropout."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        for name in _POSITIVE:
+            self._check(name, "more than 0", lambda value: value is None or value > 0)
+        for name in ("weight_decay", "max_grad_norm"):
+            self._check(name, "0 or more", lambda value: value >= 0)
+        self._check("warmup", "from 0 to below 1", lambda value: 0 <= value < 1)
+        self._check("betas", "from 0 to below 1", lambda value: all(0 <= b < 1 for b in value))
+        self._check("schedule", f"one of {', '.join(SCHEDULES)}", SCHEDULES.__contains__)
+        self._check("dtype", f"one of {', '.join(_DTYPES)}", _DTYPES.__contains__)
+        self._check(
+            "micro_batch_size",
+            f"a divisor of batch_size, which is {self.batch_size}",
+            lambda value: value is None or self.batch_size % value == 0,
+        )
+        if all(getattr(self, name) is None for name in _LIMITS):
+            raise ConfigError(f"the stage has no end; set one of {', '.join(_LIMITS)}")
+
+    def _check(self, name: str, expected: str, fits: Callable[[Any], bool]) -> None:
+        value = getattr(self, name)
+        if not fits(value):
+            raise ConfigError(f"{name} is {value!r}; expected {expected}")
+
+    @classmethod
+    def paper(cls, stage: Stage, **changes: Any) -> StageConfig:
+        """Settings of the paper for one stage.
+
+        Source: LayAlign (Ruan et al., Findings of NAACL 2025), section 4.1.1; optimiser and
+        clipping from the published scripts.
+
+        Args:
+            stage: Which.
+            **changes: Fields to set differently.
+        """
+        return cls(**{**_PAPER[stage], **changes})
+
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, Any], *, stage: Stage = Stage.TASK, where: str = ""
+    ) -> StageConfig:
+        """Read plain values over the paper's settings of a stage.
+
+        Raises:
+            ConfigError: A key is unknown or a value is not valid; named with ``where`` in front.
+        """
+        return from_mapping(cls, values, where, base=cls.paper(stage))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that :meth:`from_dict` reads back."""
+        return {**dataclasses.asdict(self), "betas": list(self.betas)}
+
+    @property
+    def examples_per_forward(self) -> int:
+        """``micro_batch_size`` with its default filled in."""
+        return self.micro_batch_size or self.batch_size
+
+    def template(self, default: str) -> str:
+        """The prompt template of this stage.
+
+        Args:
+            default: The processor's.
+        """
+        chosen = default if self.prompt_template is None else self.prompt_template
+        return chosen if self.text_input else chosen.replace(QUESTION, "")
+
+    def limits(self, n_examples: int) -> Limits:
+        """When the stage ends, for a training set of that many examples."""
+        return make_limits(
+            n_examples=n_examples,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            max_updates=self.max_updates,
+            max_examples=self.max_examples,
+            max_tokens=self.max_tokens,
+            max_minutes=self.max_minutes,
+        )
+
+
+_DTYPES = ("auto", "bfloat16", "float32")
+_LIMITS = ("epochs", "max_updates", "max_examples", "max_tokens", "max_minutes")
+_POSITIVE = (
+    *("lr", "gate_lr", "eps", "batch_size", "micro_batch_size", *_LIMITS),
+    *("encoder_max_length", "prompt_max_length", "target_max_length"),
+    *("eval_every", "keep_checkpoints"),
+)
+_PAPER: dict[Stage, dict[str, Any]] = {
+    Stage.TRANSLATION: {"lr": 4e-5, "prompt_template": ""},
+    Stage.TASK: {"lr": 3e-5},
+}

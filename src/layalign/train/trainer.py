@@ -1,0 +1,221 @@
+"""Train one stage of a LayAlign model."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layalign.errors import CheckpointError, ConfigError, TrainingError
+from layalign.model.checkpoint import load_trained, read_weights
+from layalign.train.batches import StageDataset
+from layalign.train.checkpoints import checkpoints
+from layalign.train.loop import TrainingLoop
+from layalign.train.progress import ProgressCallback
+from layalign.train.record import DevResult, Record
+from layalign.train.stages import StageConfig
+
+if TYPE_CHECKING:
+    from layalign.data.example import Example
+    from layalign.model import LayAlignModel
+    from layalign.processing import LayAlignProcessor
+
+_LENGTHS = ("encoder_max_length", "prompt_max_length", "target_max_length")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What a stage has done."""
+
+    updates: int
+    """Optimizer updates."""
+
+    examples: int
+    """Examples read."""
+
+    tokens: int
+    """Encoder and language-model tokens read, without padding."""
+
+    seconds: float
+    """Wall-clock seconds over all sessions, evaluation and checkpoints included."""
+
+    losses: tuple[float, ...]
+    """Token mean of every update, nats."""
+
+    best: DevResult | None
+    """The development result of the weights that were kept; None without a development set."""
+
+    dev: tuple[DevResult, ...] = ()
+    """All development results."""
+
+    truncations: Mapping[str, int] = field(default_factory=dict)
+    """Inputs cut in this session, counted each time one is read."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, with perplexities beside the losses."""
+        values = dataclasses.asdict(self)
+        values["losses"] = list(self.losses)
+        values["dev"] = [result.to_dict() for result in self.dev]
+        values["best"] = self.best.to_dict() if self.best else None
+        return values
+
+
+def train_stage(
+    model: LayAlignModel,
+    processor: LayAlignProcessor,
+    examples: Sequence[Example],
+    config: StageConfig,
+    *,
+    output_dir: str | os.PathLike[str],
+    dev_examples: Sequence[Example] | None = None,
+    resume: bool = False,
+    progress: ProgressCallback | None = None,
+) -> StageResult:
+    """Train the aligner, the adapter and the gates on examples with targets, in place.
+
+    With a development set, the model ends with the weights that were best on it. It is left in
+    eval mode; frozen parameters, random state and ``use_cache`` are left as found.
+
+    Args:
+        model: On the device to train on.
+        processor: Template and lengths are the stage's where the stage sets them.
+        examples: Each with a target.
+        config: The stage.
+        output_dir: Checkpoints go here, as ``checkpoint-<update>``.
+        dev_examples: To measure and to choose the best checkpoint.
+        resume: Go on from the last complete checkpoint in ``output_dir``, if there is one. On one
+            process the result is that of an uninterrupted run, unless minutes limit it.
+        progress: Called after every update.
+
+    Raises:
+        DataError: There is no example, or one without a target.
+        TrainingError: The loss is not a number, or ``output_dir`` holds another run's checkpoints.
+        CheckpointError: A checkpoint is damaged or does not fit the model.
+    """
+    folder = Path(output_dir)
+    existing = checkpoints(folder)
+    if existing and not resume:
+        raise TrainingError(
+            f"{folder} already holds {existing[-1].name}; resume it, or choose another output_dir"
+        )
+    _check_dtype(model, config)
+    stage_processor = processor_for(processor, config)
+    truncated = dict(processor.truncations)
+    dev = StageDataset(dev_examples, stage_processor) if dev_examples else None
+    with preserved_random_state(), activations_checkpointed(model.language_model, config):
+        loop = TrainingLoop(
+            model,
+            config,
+            trained=model.trainable_names(),
+            loss=composite_loss,
+            train=StageDataset(examples, stage_processor),
+            dev=dev,
+            folder=folder,
+            save=True,
+            record=_read_record(existing[-1]) if existing else None,
+            progress=progress,
+        )
+        if existing:
+            _load(model, existing[-1])
+        if not loop.limits.reached(loop.record.usage):
+            loop.train(resume_from_checkpoint=str(existing[-1]) if existing else None)
+        _keep_best(model, folder, loop.record)
+    model.train(False)
+    cut = {key: n - truncated.get(key, 0) for key, n in processor.truncations.items()}
+    return make_result(loop.record, best=loop.record.best, truncations=cut)
+
+
+def composite_loss(model: Any, batch: Mapping[str, Any], num_items: Any) -> Tensor:
+    """Loss of a :class:`LayAlignModel`; see :data:`~layalign.train.loop.LossFunction`."""
+    loss: Tensor = model(**batch, num_items_in_batch=num_items, label_logits_only=True).loss
+    return loss
+
+
+def make_result(
+    record: Record, *, best: DevResult | None, truncations: Mapping[str, int]
+) -> StageResult:
+    """Freeze a record."""
+    usage = record.usage
+    return StageResult(
+        updates=usage.updates,
+        examples=usage.examples,
+        tokens=usage.tokens,
+        seconds=usage.seconds,
+        losses=tuple(record.losses),
+        best=best,
+        dev=tuple(record.dev),
+        truncations=truncations,
+    )
+
+
+def processor_for(processor: LayAlignProcessor, config: StageConfig) -> LayAlignProcessor:
+    """A processor with a stage's template and lengths; tokenizers and counts are shared."""
+    changed = copy.copy(processor)
+    changed.prompt_template = config.template(processor.prompt_template)
+    for name in _LENGTHS:
+        if (length := getattr(config, name)) is not None:
+            setattr(changed, name, length)
+    return changed
+
+
+@contextlib.contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """Leave Python's, NumPy's and torch's random state as it was."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        yield
+    random.setstate(python)
+    np.random.set_state(numpy)
+
+
+@contextlib.contextmanager
+def activations_checkpointed(language_model: Any, config: StageConfig) -> Iterator[None]:
+    """Recompute activations inside, if the stage asks for it."""
+    if not config.gradient_checkpointing:
+        yield
+        return
+    # Newer versions of transformers have another name for the same.
+    new = hasattr(language_model, "activation_checkpointing_enable")
+    name = "activation_checkpointing" if new else "gradient_checkpointing"
+    getattr(language_model, f"{name}_enable")(**{f"{name}_kwargs": {"use_reentrant": False}})
+    try:
+        yield
+    finally:
+        getattr(language_model, f"{name}_disable")()
+
+
+def _check_dtype(model: LayAlignModel, config: StageConfig) -> None:
+    found = model.language_model.dtype
+    if config.dtype == "float32" and found != torch.float32:
+        raise ConfigError(
+            f"dtype is float32, but the language model was loaded in {found}; load it in float32"
+        )
+
+
+def _read_record(folder: Path) -> Record:
+    try:
+        return Record.load(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder} is damaged ({error}); delete it to resume from the one before"
+        ) from error
+
+
+def _load(model: LayAlignModel, folder: Path) -> None:
+    load_trained(model, read_weights(folder), folder)
+
+
+def _keep_best(model: LayAlignModel, folder: Path, record: Record) -> None:
+    best = record.best
+    if best is not None and best.update != record.usage.updates:
+        _load(model, folder / f"checkpoint-{best.update}")

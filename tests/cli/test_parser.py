@@ -1,0 +1,57 @@
+"""Wrong usage: one line, status 2, and what was probably meant."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from layalign.cli.main import main
+from layalign.cli.parser import comma_list, positive, whole
+
+
+@pytest.mark.parametrize(
+    ("argv", "hints"),
+    [
+        (["trian"], ["'trian'", "did you mean train?"]),
+        (["evaluate", "folder", "--limt", "3"], ["'--limt'", "did you mean --limit?"]),
+        (["evaluate", "folder", "--metric", "numbr"], ["--metric", "did you mean number?"]),
+        (["train", "recipe.yaml", "--drx=1"], ["'--drx'", "layalign train --help"]),
+        (["train", "recipe.yaml", "--res"], ["'--res'"]),  # abbreviations are not taken
+        (["train", "recipe.yaml", "other"], ["unknown argument 'other'"]),
+        (["--versoin"], ["did you mean --version?"]),
+        (["generate", "folder"], ["TEXT"]),
+        (["evaluate", "folder", "--limit", "0"], ["at least 1, got '0'"]),
+        (["quickstart", "--minutes", "-1"], ["above 0, got '-1'"]),
+        (["generate", "folder", "text", "--stream", "--json"], ["--stream and --json"]),
+    ],
+)
+def test_wrong_usage(argv: list[str], hints: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("layalign: error: ")
+    assert err.count("\n") == 1
+    assert all(hint in err for hint in hints)
+
+
+def test_values() -> None:
+    assert whole("12") == 12
+    assert positive("2.5") == 2.5
+    assert comma_list("sw, th") == ("sw", "th")
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        *((whole, text) for text in ("1.5", "-1", "²", "")),
+        *((positive, text) for text in ("nan", "inf", "0", "x")),
+        (comma_list, " , "),
+    ],
+)
+def test_wrong_values(read: object, text: str) -> None:
+    assert callable(read)
+    with pytest.raises(argparse.ArgumentTypeError, match="expected"):
+        read(text)

@@ -1,0 +1,68 @@
+"""A few examples, tiny random models, and a system that needs no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+import factories
+from layalign.data import Example
+from layalign.model import LayAlignModel
+from layalign.processing import LayAlignProcessor
+
+
+class FakeSystem:
+    """Answers with what a function makes of the example, and remembers the calls."""
+
+    def __init__(self, reply: Callable[[Example], str]) -> None:
+        self.reply = reply
+        self.new_tokens = 100
+        self.calls: list[list[Example]] = []
+
+    def answer(
+        self,
+        examples: Sequence[Example],
+        *,
+        batch_size: int = 32,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> list[str]:
+        self.calls.append(list(examples))
+        for start in range(0, len(examples), batch_size):
+            if on_batch is not None:
+                on_batch(len(examples[start : start + batch_size]))
+        self.new_tokens += len(examples)
+        return [self.reply(example) for example in examples]
+
+
+@pytest.fixture
+def fake_system() -> type[FakeSystem]:
+    return FakeSystem
+
+
+@pytest.fixture
+def tokenizer() -> PreTrainedTokenizerFast:
+    return factories.make_tokenizer()
+
+
+@pytest.fixture
+def language_model() -> PreTrainedModel:
+    return factories.make_language_model()
+
+
+@pytest.fixture
+def model(language_model: PreTrainedModel) -> LayAlignModel:
+    return factories.make_model(language_model)
+
+
+@pytest.fixture
+def processor() -> LayAlignProcessor:
+    return factories.make_processor(prompt_template="{question} answer =")
+
+
+@pytest.fixture
+def examples() -> list[Example]:
+    texts = ["mayai", "ana vitabu nne sasa", "tatu ngapi", "bei gani ? 12 shilingi", "kiasi"]
+    texts += ["jumla yake ni mbili", "12 + 3 = ?"]
+    return [Example(text=text, language="sw", answer=str(i)) for i, text in enumerate(texts)]

@@ -1,0 +1,145 @@
+import pytest
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+import factories
+from layalign.data import Example
+from layalign.errors import ConfigError
+from layalign.eval.systems import BareLLM, LayAlignSystem, evaluation_mode, until_end
+from layalign.model import LayAlignModel
+from layalign.processing import LayAlignProcessor
+
+NEW = 8  # tokens
+
+
+@pytest.mark.parametrize("template", ["", "answer =", "has {question} answer ="])
+def test_layalign_batches_equal_one_by_one(
+    model: LayAlignModel, processor: LayAlignProcessor, examples: list[Example], template: str
+) -> None:
+    system = LayAlignSystem(model, processor, prompt_template=template, max_new_tokens=NEW)
+    batched = system.answer(examples, batch_size=4)
+    assert batched == [system.answer([example])[0] for example in examples]
+    assert len(set(batched)) > 1
+
+
+def test_layalign_template_defaults_to_the_processors(
+    model: LayAlignModel, processor: LayAlignProcessor, examples: list[Example]
+) -> None:
+    default = LayAlignSystem(model, processor, max_new_tokens=NEW)
+    template = processor.prompt_template
+    named = LayAlignSystem(model, processor, prompt_template=template, max_new_tokens=NEW)
+    assert default.answer(examples) == named.answer(examples)
+
+
+@pytest.mark.parametrize("bos", [1, None])
+def test_bare_llm_equals_plain_greedy_decoding(
+    language_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    examples: list[Example],
+    bos: int | None,
+) -> None:
+    language_model.config.bos_token_id = bos
+    # An id that this model does produce ends a row, so that lengths differ.
+    ends = 16 if bos else 9
+    template, extra = "{question} answer =", {"eos_token_id": ends}
+    system = BareLLM(
+        language_model, tokenizer, prompt_template=template, max_new_tokens=NEW, generation=extra
+    )
+    outputs = system.answer(examples, batch_size=4)
+    lengths = []
+    for example, output in zip(examples, outputs, strict=True):
+        ids = tokenizer(f"{example.text} answer =", add_special_tokens=False)["input_ids"]
+        prompt = [*([bos] if bos else []), *ids]
+        new = decode_plainly(language_model, prompt, ends)
+        lengths.append(len(new))
+        assert output == tokenizer.decode(new, skip_special_tokens=True)
+    assert system.new_tokens == sum(lengths)
+
+
+def decode_plainly(model: PreTrainedModel, prompt: list[int], ends: int) -> list[int]:
+    new: list[int] = []
+    while len(new) < NEW and ends not in new:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([prompt + new])).logits
+        new.append(int(logits[0, -1].argmax()))
+    return new
+
+
+def test_inside_layalign_the_bare_llm_is_unchanged(
+    tokenizer: PreTrainedTokenizerFast, examples: list[Example]
+) -> None:
+    language_model = factories.make_language_model()
+    alone = BareLLM(language_model, tokenizer, max_new_tokens=NEW).answer(examples)
+    inside = factories.make_model(language_model).language_model
+    assert BareLLM(inside, tokenizer, max_new_tokens=NEW).answer(examples) == alone
+
+
+def test_batches_are_reported_and_sorted_by_length(
+    language_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    examples: list[Example],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    widths: list[int] = []
+
+    def generate(*, input_ids: torch.Tensor, **_: object) -> torch.Tensor:
+        widths.append(input_ids.shape[1])
+        return torch.cat([input_ids, input_ids[:, -1:]], 1)
+
+    monkeypatch.setattr(language_model, "generate", generate)
+    system, sizes = BareLLM(language_model, tokenizer), list[int]()
+    system.answer(examples, batch_size=4, on_batch=sizes.append)
+    assert sizes == [4, 3]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[1] < widths[0]
+    assert system.answer([]) == []
+
+
+def test_generation_arguments_override(
+    language_model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, examples: list[Example]
+) -> None:
+    system = BareLLM(language_model, tokenizer, generation={"max_new_tokens": 1})
+    system.answer(examples)
+    assert system.new_tokens == len(examples)
+
+
+def test_modes_and_gradients_are_left_as_found(
+    model: LayAlignModel, processor: LayAlignProcessor, examples: list[Example]
+) -> None:
+    model.train()
+    modes = {name: part.training for name, part in model.named_modules()}
+    state = torch.get_rng_state()
+    LayAlignSystem(model, processor, max_new_tokens=2).answer(examples[:2])
+    assert {name: part.training for name, part in model.named_modules()} == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.is_grad_enabled()
+    assert all(dict(model.named_parameters())[n].requires_grad for n in model.trainable_names())
+
+
+def test_modes_come_back_after_an_error() -> None:
+    module = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Dropout().eval())
+
+    def fail() -> None:
+        with evaluation_mode(module):
+            assert not module[0].training
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [part.training for part in module.modules()] == [True, True, False]
+
+
+def test_wrong_settings(
+    language_model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, examples: list[Example]
+) -> None:
+    with pytest.raises(ConfigError, match=r"expected one with \{question\}"):
+        BareLLM(language_model, tokenizer, prompt_template="answer =")
+    with pytest.raises(ConfigError, match="batch_size must be at least 1"):
+        BareLLM(language_model, tokenizer).answer(examples, batch_size=0)
+
+
+def test_until_end() -> None:
+    ids = torch.tensor([[5, 3, 3], [5, 6, 7], [3, 0, 0]])
+    assert until_end(ids, 3) == [[5, 3], [5, 6, 7], [3]]
+    assert until_end(ids, [6, 3]) == [[5, 3], [5, 6], [3]]
+    assert until_end(ids, None) == ids.tolist()

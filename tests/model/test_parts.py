@@ -1,0 +1,116 @@
+"""Aligner, adapter and cross attention against plain re-statements of the equations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from factories import make_encoder, make_language_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from layalign.errors import BackboneError, ConfigError, ShapeError
+from layalign.model import Adapter, LayAlignConfig, LayerWiseAligner
+from layalign.model.fusion import cross_attention, fused_attention_name
+
+
+def make_config(**fields: object) -> LayAlignConfig:
+    return LayAlignConfig(
+        encoder_config=make_encoder().config, text_config=make_language_model().config, **fields
+    )
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_aligner_restated_in_loops(kind: str) -> None:
+    config = make_config(aligner=kind, encoder_layers=[3, 0], language_layers=[1])
+    torch.manual_seed(0)
+    aligner = LayerWiseAligner(config)
+    x = torch.randn(2, 2, 3, config.d_enc)
+    found = aligner(x).detach().numpy()
+    weights = {name: p.detach().numpy() for name, p in aligner.named_parameters()}
+    assert found.shape == (2, 1, 2, 3, config.d_llm)
+    for b, t, slot in np.ndindex(2, 3, 2):
+        mixed = weights["mix.bias"][slot] + sum(
+            weights["mix.weight"][slot, j] * x[b, j, t].numpy() for j in range(2)
+        )
+        state = weights["project.weight"] @ np.maximum(mixed, 0) + weights["project.bias"]
+        if kind == "mlp":
+            state = weights["refine.weight"] @ np.maximum(state, 0) + weights["refine.bias"]
+        np.testing.assert_allclose(found[b, 0, slot, t], state, atol=1e-6)
+
+
+def test_aligner_says_which_shape_it_wants() -> None:
+    with pytest.raises(ShapeError, match=r"expects \(batch, 3, enc_len, 24\), got \(1, 4, 2, 24\)"):
+        LayerWiseAligner(make_config())(torch.zeros(1, 4, 2, 24))
+
+
+def test_adapter_restated_and_boundary_starts_at_zero() -> None:
+    config = make_config()
+    adapter = Adapter(config)
+    x = torch.randn(1, 2, config.d_enc)
+    w = {name: p.detach().numpy() for name, p in adapter.named_parameters()}
+    hidden = np.maximum(x[0].numpy() @ w["linear1.weight"].T + w["linear1.bias"], 0)
+    expected = hidden @ w["linear2.weight"].T + w["linear2.bias"]
+    np.testing.assert_allclose(adapter(x)[0].detach().numpy(), expected, atol=1e-6)
+    assert w["linear1.weight"].shape == (2 * config.d_enc, config.d_enc)
+    assert not w["boundary"].any()
+
+
+@given(
+    groups=st.integers(1, 3),
+    heads_per_group=st.integers(1, 3),
+    seq_len=st.integers(1, 4),
+    enc_len=st.integers(1, 4),
+    softcap=st.sampled_from([None, 5.0]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=30, deadline=None)
+def test_cross_attention_restated_in_loops(
+    groups: int, heads_per_group: int, seq_len: int, enc_len: int, softcap: float | None, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    heads, size = groups * heads_per_group, 4
+    q = rng.normal(size=(1, heads, seq_len, size))
+    k, v = rng.normal(size=(2, 1, groups, enc_len, size))
+    mask = np.array([[True, *(rng.random(enc_len - 1) > 0.4)]])
+    found = cross_attention(
+        *(torch.tensor(a) for a in (q, k, v, mask)), scaling=0.3, softcap=softcap
+    ).numpy()
+    for head, position in np.ndindex(heads, seq_len):
+        group = head // heads_per_group
+        scores = np.array([q[0, head, position] @ k[0, group, t] * 0.3 for t in range(enc_len)])
+        if softcap is not None:
+            scores = softcap * np.tanh(scores / softcap)
+        weights = np.exp(scores) * mask[0]
+        expected = (weights / weights.sum()) @ v[0, group]
+        np.testing.assert_allclose(found[0, position, head], expected, atol=1e-6)
+
+
+def test_unknown_attention_is_refused() -> None:
+    assert fused_attention_name("sdpa") == fused_attention_name("layalign_sdpa")
+    with pytest.raises(BackboneError, match="'magic' cannot carry the fusion"):
+        fused_attention_name("magic")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"encoder_layers": [4]}, r"encoder_layers is \[4\]; expected .* from 0 to 3"),
+        ({"encoder_layers": [1, 1]}, "expected different whole numbers"),
+        ({"language_layers": []}, "language_layers is empty"),
+        ({"aligner": "cubic"}, "aligner is 'cubic'; expected one of linear, mlp"),
+        ({"adapter_width": 0}, "adapter_width is 0"),
+    ],
+)
+def test_wrong_settings(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_config(**fields)
+
+
+def test_config_round_trip_and_sizes() -> None:
+    config = make_config(encoder="a", aligner="mlp", mask_position_ids=False)
+    again = LayAlignConfig.from_dict(config.to_dict())
+    assert again.to_dict() == config.to_dict()
+    assert (again.d_enc, again.d_llm, again.n_enc_layers, again.n_llm_layers) == (24, 32, 3, 2)
+    assert again.encoder_layers == [0, 1, 2]
+    assert again.get_text_config().model_type == "llama"

@@ -1,0 +1,79 @@
+"""What the documentation shows works: commands parse, links lead somewhere, snippets run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from layalign.cli.main import make_parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+FENCE = re.compile(r"^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://|#|mailto:)(?P<target>[^)#\s]+)")
+
+on_every_page = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix()
+)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Kind and body of every fenced block."""
+    return [(match["kind"], match["body"]) for match in FENCE.finditer(page.read_text("utf-8"))]
+
+
+def commands(page: Path, program: str) -> list[list[str]]:
+    """Words after a program's name, for every call in a shell block."""
+    bodies = [body.replace("\\\n", " ") for kind, body in blocks(page) if kind in ("bash", "sh")]
+    lines = [shlex.split(line, comments=True) for body in bodies for line in body.splitlines()]
+    return [words[1:] for words in lines if words[:1] == [program]]
+
+
+@on_every_page
+def test_layalign_commands_parse(page: Path) -> None:
+    for words in commands(page, "layalign"):
+        args, unknown = make_parser().parse_known_args(words)
+        assert not unknown
+        assert args.command is not None
+        for word in words:
+            assert not word.startswith("recipes/") or (ROOT / word).is_file()
+
+
+@on_every_page
+def test_make_targets_exist(page: Path) -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    for words in commands(page, "make"):
+        for word in words:
+            assert "=" in word or word in targets
+
+
+@on_every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for match in LINK.finditer(page.read_text("utf-8")):
+        assert (page.parent / match["target"]).exists(), match["target"]
+
+
+@on_every_page
+def test_python_blocks_run(
+    page: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block sees what the earlier ones defined, as a reader does; output shown is compared."""
+    shutil.copytree(tiny_checkpoint, tmp_path / "runs" / "quickstart")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    printed = ""
+    for kind, body in blocks(page):
+        if kind == "python":
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output):
+                exec(compile(body, str(page), "exec"), namespace)
+            printed = output.getvalue()
+        elif kind == "text" and printed:
+            assert printed == body
+            printed = ""

@@ -1,0 +1,67 @@
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layalign.data import Example
+from layalign.errors import DataError
+from layalign.train.batches import UpdateSampler, byte_lengths, check_examples
+
+
+def sampler(lengths, **changes):
+    settings = {"batch_size": 4, "total": len(lengths), "seed": 0, "group_by_length": True}
+    return UpdateSampler(lengths, **{**settings, **changes})
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    st.integers(1, 7),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_every_epoch_reads_every_example(lengths, batch_size, epochs, group):
+    total = epochs * len(lengths)
+    order = list(sampler(lengths, batch_size=batch_size, total=total, group_by_length=group))
+    assert Counter(order) == Counter(dict.fromkeys(range(len(lengths)), epochs))
+
+
+def test_the_order_follows_the_seed():
+    lengths = [1] * 30
+    assert list(sampler(lengths)) == list(sampler(lengths))
+    assert list(sampler(lengths)) != list(sampler(lengths, seed=1))
+
+
+def test_epochs_differ():
+    order = list(sampler(list(range(20)), total=40, group_by_length=False))
+    assert order[:20] != order[20:]
+
+
+def test_updates_are_alike_in_length():
+    lengths = [i * 7 % 41 for i in range(41)]
+    order = list(sampler(lengths))
+    spans = [
+        max(update) - min(update)
+        for start in range(0, 40, 4)
+        if (update := [lengths[i] for i in order[start : start + 4]])
+    ]
+    assert max(spans) <= 4
+    assert lengths[order[0]] != 0  # not simply sorted
+
+
+def test_a_run_without_a_count_does_not_end():
+    order = list(itertools.islice(sampler([1, 2, 3], total=None), 100))
+    assert set(order) == {0, 1, 2}
+
+
+def test_lengths_count_bytes():
+    example = Example(text="แม่", language="th", target="mother")
+    assert byte_lengths([example]) == [9 + 6]
+
+
+def test_nothing_to_learn():
+    with pytest.raises(DataError, match="no example"):
+        check_examples([])
+    with pytest.raises(DataError, match=r"example 7 \(de\) has no target"):
+        check_examples([Example(text="eins", language="de", id="7")])

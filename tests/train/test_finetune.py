@@ -1,0 +1,72 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from layalign.train.finetune import finetune_language_model
+from layalign.train.stages import StageConfig
+
+TEMPLATE = "{question} = the answer is"
+CONFIG = StageConfig(lr=1e-2, batch_size=8, epochs=4)
+
+
+def finetune(language_model, processor, examples, config=CONFIG, **options):
+    return finetune_language_model(
+        language_model,
+        processor.tokenizer,
+        examples,
+        config=config,
+        prompt_template=TEMPLATE,
+        **options,
+    )
+
+
+def test_loss_is_on_target_and_eos_behind_bos_and_prompt(new_language_model, processor, examples):
+    language_model, tokenizer = new_language_model(), processor.tokenizer
+    total, count = 0.0, 0
+    for example in examples:
+        prompt = [1, *tokenizer(TEMPLATE.format(question=example.text))["input_ids"]]
+        target = [*tokenizer(example.target)["input_ids"], 2]
+        with torch.no_grad():
+            logits = language_model(torch.tensor([prompt + target])).logits[0]
+        predicted = logits[len(prompt) - 1 : -1]
+        total += float(F.cross_entropy(predicted, torch.tensor(target), reduction="sum"))
+        count += len(target)
+    config = replace(CONFIG, batch_size=len(examples), micro_batch_size=2, max_updates=1)
+    result = finetune(new_language_model(), processor, examples, config)
+    assert result.losses[0] == pytest.approx(total / count, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_learns_with_all_weights(dtype, new_language_model, processor, examples):
+    language_model = new_language_model().to(dtype)
+    before = {name: p.detach().clone() for name, p in language_model.named_parameters()}
+    use_cache = language_model.config.use_cache
+    result = finetune(language_model, processor, examples, dev_examples=examples[:4])
+    assert result.losses[-1] < 0.8 * result.losses[0]
+    assert result.dev[-1].loss < result.losses[0]
+    for name, parameter in language_model.named_parameters():
+        assert parameter.dtype == dtype
+        assert parameter.grad is None
+        assert not torch.equal(parameter, before[name]), name
+    assert not language_model.training
+    assert language_model.config.use_cache == use_cache
+
+
+def test_requires_grad_is_left_as_found(new_language_model, processor, examples):
+    language_model = new_language_model().requires_grad_(False)
+    result = finetune(language_model, processor, examples)
+    assert result.losses[-1] < result.losses[0]
+    assert not any(p.requires_grad for p in language_model.parameters())
+
+
+def test_saved_as_an_ordinary_folder(new_language_model, processor, examples, tmp_path):
+    language_model = new_language_model()
+    finetune(language_model, processor, examples, output_dir=tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    for name, parameter in loaded.named_parameters():
+        torch.testing.assert_close(parameter, language_model.get_parameter(name))
+    assert AutoTokenizer.from_pretrained(tmp_path).bos_token == "<s>"
+    assert not list(tmp_path.glob("checkpoint-*"))

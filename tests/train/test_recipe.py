@@ -1,0 +1,108 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from layalign.errors import ConfigError
+from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
+from layalign.train.stages import Stage, StageConfig
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+TEXT = """
+output_dir: out
+seed: 3
+model: {encoder: e, language_model: l}
+data:
+  translation: {train: [{path: a.tsv, language: sw}]}
+  task: {train: [{name: word_problems, split: train, target: reasoning}]}
+stage:
+  translation: {lr: 3e-4}
+  task: {seed: 5}
+"""
+
+
+def written(tmp_path, text=TEXT):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes(path):
+    recipe = load_recipe(path)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+def test_there_are_shipped_recipes():
+    assert {path.stem for path in RECIPES} >= {"quickstart", "tiny"}
+
+
+def test_stages_start_from_the_paper(tmp_path):
+    recipe = load_recipe(written(tmp_path))
+    assert recipe.stage.translation == StageConfig.paper(Stage.TRANSLATION, lr=3e-4, seed=3)
+    assert recipe.stage.task == StageConfig.paper(Stage.TASK, seed=5)
+    assert recipe.stage.finetune is None
+    assert recipe.data.translation.train[0].format == "bitext"
+
+
+def test_round_trip(tmp_path):
+    recipe = load_recipe(written(tmp_path))
+    save_recipe(tmp_path / "again.yaml", recipe)
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_overrides(tmp_path):
+    recipe = load_recipe(
+        written(tmp_path),
+        ["stage.task.lr=1e-3", "stage.translation=null", "data.task.train.0.limit=7"],
+    )
+    assert recipe.stage.task.lr == 1e-3
+    assert recipe.stage.translation is None
+    assert recipe.data.task.train[0].limit == 7
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stage.task.lrr=1", "unknown key 'stage.task.lrr'; did you mean 'lr'"),
+        ("stage.tusk={}", "unknown key 'stage.tusk'; did you mean 'task'"),
+        ("modle=1", "unknown key 'modle'; did you mean 'model'"),
+        ("model.init=lexicon", "model.init is 'lexicon'; expected one of default, lexical"),
+        ("model.encoder=null", "model.encoder is None; expected text"),
+        ("model={encoder: e}", "model.language_model is missing"),
+        ("data.task.train.0.splt=1", r"unknown key 'data.task.train\[0\].splt'; .*'split'"),
+        ("data.task.train.0.languages=[no]", r"languages\[0\] is False; expected text"),
+        ("data.task.train.0.split=null", r"data.task.train\[0\]: .*needs a split"),
+        ("data.task=null", "stage.task has no data; add data.task.train"),
+        ("stage.task=fast", "stage.task is 'fast'; expected a mapping"),
+        ("stage={}", "stage: neither translation nor task"),
+        ("processor.chat=1", "processor.chat is 1; expected true or false"),
+        ("processor.system=Hi", "processor: system is set without chat"),
+        ("evaluation.metric=bleu", "evaluation.metric is 'bleu'; expected one of number"),
+        ("evaluation.batch_size=0", "evaluation: batch_size is 0"),
+        ("dtype=float16", "dtype is 'float16'; expected one of auto"),
+        ("seed=x", "seed is 'x'; expected a whole number"),
+    ],
+)
+def test_errors_name_file_and_key(override, message, tmp_path):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_recipe(written(tmp_path), [override])
+    assert str(caught.value).startswith(str(tmp_path / "recipe.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_differing_keys(tmp_path):
+    recipe = load_recipe(written(tmp_path))
+    other = replace(
+        load_recipe(written(tmp_path), ["stage.task.lr=1", "data.task.train.0.limit=2"]),
+        output_dir="elsewhere",
+    )
+    assert differing_keys(recipe, recipe) == []
+    assert differing_keys(recipe, other) == ["data.task.train.0.limit", "stage.task.lr"]
+
+
+def test_plain_values_only(tmp_path):
+    values = load_recipe(written(tmp_path)).to_dict()
+    assert yaml.safe_load(yaml.safe_dump(values)) == values

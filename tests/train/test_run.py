@@ -1,0 +1,193 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from factories import make_encoder, make_language_model, make_tokenizer
+from layalign.errors import ConfigError, DataError, TrainingError
+from layalign.model import LayAlignModel
+from layalign.processing import LayAlignProcessor
+from layalign.train.recipe import Recipe, save_recipe
+from layalign.train.run import run_recipe, spread
+
+
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory):
+    """Folders of two tiny models with their tokenizers."""
+    root = tmp_path_factory.mktemp("backbones")
+    for name, model, specials in (
+        ("encoder", make_encoder(), True),
+        ("language_model", make_language_model(), False),
+    ):
+        model.save_pretrained(root / name)
+        make_tokenizer(specials=specials).save_pretrained(root / name)
+    return root
+
+
+@pytest.fixture
+def values(backbones, tmp_path):
+    """A recipe that uses everything, as plain values."""
+    words = ["tatu", "mbili", "nne"]
+    rows = [
+        {
+            "id": str(i),
+            "text": " ".join([*words * 2, "mayai"][i % 3 : i % 3 + 2 + i % 4]),
+            "language": "sw" if i % 2 else "en",
+            "target": f"the answer is {i % 10}",
+            "answer": str(i % 10),
+        }
+        for i in range(20)
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"path": str(data)}
+    stage = {"lr": 1e-2, "gate_lr": 1e-1, "batch_size": 4, "epochs": 2, "eval_every": 2}
+    data = {"train": [source], "dev": [{**source, "limit": 2}]}
+    return {
+        "output_dir": str(tmp_path / "out"),
+        "model": {
+            "encoder": str(backbones / "encoder"),
+            "language_model": str(backbones / "language_model"),
+            "init": "lexical",
+            "lexical": {"updates": 5, "batch_size": 8},
+            "aligner": "mlp",
+        },
+        "processor": {"prompt_template": "{question} =", "split_digits": True},
+        "data": {
+            "finetune": {"train": [{**source, "languages": ["en"]}]},
+            "translation": data,
+            "task": data,
+            "evaluation": [{**source, "limit": 3}],
+        },
+        "stage": {"finetune": stage, "translation": stage, "task": {**stage, "text_input": False}},
+        "evaluation": {"max_new_tokens": 4},
+    }
+
+
+def run(values, **options):
+    return run_recipe(Recipe.from_dict(values), **options)
+
+
+def weights(folder):
+    model = LayAlignModel.from_pretrained(folder)
+    return {name: model.get_parameter(name) for name in model.trainable_names()}
+
+
+def test_a_whole_run(values, backbones, tmp_path):
+    seen = []
+    summary = run(values, progress=lambda phase, done, text: seen.append((phase, done)))
+    assert list(summary.stages) == ["finetune", "lexical", "translation", "task"]
+    assert summary.stages["task"]["updates"] == 10
+    assert set(summary.evaluation["languages"]) == {"en", "sw"}
+    assert {phase for phase, _ in seen} == {
+        *summary.stages,
+        "evaluate LayAlign",
+        "evaluate bare LLM",
+    }
+    assert all(0 <= done <= 1 for _, done in seen)
+    folder = tmp_path / "out"
+    assert json.loads((folder / "summary.json").read_text()) == summary.to_dict()
+
+    model = LayAlignModel.from_pretrained(folder)
+    assert model.config.aligner == "mlp"
+    assert model.config.language_model == str(folder / "language_model")
+    processor = LayAlignProcessor.from_pretrained(folder)
+    assert processor.prompt_template == " ="
+    assert processor.split_digits
+    batch = processor("tatu mbili", language="sw")
+    assert model.generate(**batch, max_new_tokens=3).shape[0] == 1
+
+
+def test_the_fine_tuned_language_model_is_another(values, backbones, tmp_path):
+    run(values)
+    tuned = LayAlignModel.from_pretrained(tmp_path / "out").language_model
+    found = make_language_model()
+    assert not torch.equal(tuned.lm_head.weight, found.lm_head.weight)
+
+
+def test_dry_run_writes_nothing(values, tmp_path):
+    summary = run(values, dry_run=True)
+    assert summary.dry_run
+    assert summary.stages["task"] == {"examples": 20, "updates": 10}
+    assert summary.stages["finetune"] == {"examples": 10, "updates": 5}
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_can_be_left_out(values, tmp_path):
+    values["stage"] = {"translation": values["stage"]["translation"]}
+    values["data"]["evaluation"] = []
+    summary = run(values)
+    assert list(summary.stages) == ["lexical", "translation"]
+    assert summary.evaluation is None
+    assert LayAlignProcessor.from_pretrained(tmp_path / "out").prompt_template == ""
+
+
+def test_resume_after_kill_9(values, tmp_path):
+    """Killed in the second stage, the run goes on there and ends as if nothing had happened."""
+    values["data"]["evaluation"] = []
+    values["stage"]["task"]["epochs"] = 10
+    recipe = tmp_path / "recipe.yaml"
+    save_recipe(recipe, Recipe.from_dict(values))
+    program = (
+        "from layalign.train.recipe import load_recipe\n"
+        "from layalign.train.run import run_recipe\n"
+        f"run_recipe(load_recipe({str(recipe)!r}))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    folder = tmp_path / "out"
+    deadline = time.monotonic() + 120
+    while not (folder / "task" / "checkpoint-6").is_dir() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    translation = (folder / "translation" / "checkpoint-10").stat().st_mtime
+    seen = []
+    resumed = run(values, resume=True, progress=lambda phase, *_: seen.append(phase))
+    assert set(seen) == {"task"}
+    assert (folder / "translation" / "checkpoint-10").stat().st_mtime == translation
+
+    values["output_dir"] = str(tmp_path / "whole")
+    whole = run(values)
+    assert resumed.stages["task"]["losses"] == whole.stages["task"]["losses"]
+    found, expected = weights(folder), weights(tmp_path / "whole")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_resume_with_another_recipe(values):
+    run(values)
+    values["stage"]["task"]["lr"] = 1e-3
+    with pytest.raises(ConfigError, match=r"differs .* in stage\.task\.lr; set it back"):
+        run(values, resume=True)
+
+
+def test_a_finished_run_is_not_overwritten(values):
+    values["stage"].pop("finetune")
+    run(values)
+    with pytest.raises(TrainingError, match="already holds a run; resume it"):
+        run(values)
+
+
+def test_wrong_data_shows_before_anything_is_loaded(values, tmp_path):
+    values["model"]["encoder"] = str(tmp_path / "none")
+    values["data"]["task"]["train"] = [{"path": str(tmp_path / "none.jsonl")}]
+    with pytest.raises((ConfigError, DataError), match=r"none\.jsonl"):
+        run(values)
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_cannot_be_written(values, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(TrainingError, match="cannot write to"):
+        run(values)
+
+
+def test_spread():
+    assert spread(["a", "b", "c", "d"], 2) == ["a", "c"]
+    assert spread(["a", "b"], 5) == ["a", "b"]
