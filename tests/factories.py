@@ -50,7 +50,7 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "olmo2": _GROUPED,
     "smollm3": {**_GROUPED, "no_rope_layers": [1, 0]},
     "granite": {**_GROUPED, "attention_multiplier": 0.2, "embedding_multiplier": 2.0},
-    "cohere": {**_GROUPED, "use_qk_norm": True},
+    "cohere": {**_GROUPED, "use_qk_norm": True, "logit_scale": 1.0},
     "gpt_neox": _SMALL,
     "stablelm": {**_GROUPED, "qk_layernorm": True},
     "mixtral": {**_GROUPED, **_EXPERTS, "num_local_experts": 4},
@@ -177,12 +177,13 @@ def make_batch(*, seed: int = 3, targets: bool = True) -> dict[str, torch.Tensor
     return batch
 
 
-WORDS = (
+_WORDS = (
     "how many apples does anna have left she buys gives sells three four five two mangoes eggs "
     "books the answer is to of and in a box has had was are there now more than one each all you "
     "wa kiasi gani ana mayai vitabu nne tatu mbili sasa jumla yake bei shilingi "
     "abcdef"  # what transformers' stop strings probe a tokenizer with
-).split()
+)
+WORDS = _WORDS.split()
 
 
 def make_tokenizer(*, bos: bool = True, specials: bool = False) -> PreTrainedTokenizerFast:

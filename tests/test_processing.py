@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from factories import make_batch, make_model, make_processor, make_tokenizer
 
+from factories import make_batch, make_model, make_processor, make_tokenizer
 from layalign.errors import CheckpointError, ConfigError, DataError
 from layalign.processing import LayAlignProcessor, chat_prompt_template
 
@@ -116,7 +116,7 @@ def test_language_codes() -> None:
     processor = make_processor(language_codes={"sw": "swh_Latn"})
     processor.encode("ana", language="sw")
     assert processor.encoder_tokenizer.src_lang == "swh_Latn"
-    with pytest.raises(DataError, match="'yo' has no code .* expected one of sw"):
+    with pytest.raises(DataError, match=r"'yo' has no code .* expected one of sw"):
         processor.encode("ana", language="yo")
 
 
@@ -124,7 +124,7 @@ def test_tokenizer_of_another_model() -> None:
     processor, model = make_processor(), make_model()
     processor.check_model(model.config)
     processor.tokenizer.add_tokens([f"new{i}" for i in range(50)])
-    with pytest.raises(ConfigError, match="language model's tokenizer .* only 99 embeddings"):
+    with pytest.raises(ConfigError, match=r"language model's tokenizer .* only 99 embeddings"):
         processor.check_model(model.config)
 
 
@@ -170,7 +170,7 @@ def test_round_trip(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint folder"):
         LayAlignProcessor.from_pretrained(tmp_path / "nothing")
     (tmp_path / "processor_config.json").write_text("{")
-    with pytest.raises(CheckpointError, match="the processor in .* is damaged"):
+    with pytest.raises(CheckpointError, match=r"the processor in .* is damaged"):
         LayAlignProcessor.from_pretrained(tmp_path)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from layalign.cli.main import make_parser
+from layalign.train import load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -57,6 +58,14 @@ def test_make_targets_exist(page: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for match in LINK.finditer(page.read_text("utf-8")):
         assert (page.parent / match["target"]).exists(), match["target"]
+
+
+@on_every_page
+def test_yaml_blocks_are_recipes(page: Path, tmp_path: Path) -> None:
+    for kind, body in blocks(page):
+        if kind == "yaml":
+            (tmp_path / "recipe.yaml").write_text(body, "utf-8")
+            load_recipe(tmp_path / "recipe.yaml")
 
 
 @on_every_page

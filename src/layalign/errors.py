@@ -4,6 +4,9 @@ A message says what was found, what was expected and what to do next. The comman
 without a traceback and leaves with the class's ``exit_code``.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class LayAlignError(Exception):
     """Base of every error that layalign raises on purpose.
@@ -43,3 +46,13 @@ class DownloadError(LayAlignError, OSError):
 
 class TrainingError(LayAlignError, RuntimeError):
     """Training cannot go on, for example because the loss is not a number."""
+
+
+def nearest(found: str, known: Iterable[str]) -> str:
+    """Hint, for the end of a message, at the known name that looks most like the one found.
+
+    Returns:
+        ``"; did you mean 'name'?"``, or nothing when no name is near.
+    """
+    near = get_close_matches(found, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -17,8 +17,8 @@ from transformers import AutoProcessor, AutoTokenizer, BatchEncoding, PreTrained
 from layalign.errors import CheckpointError, ConfigError, DataError
 from layalign.model.checkpoint import find_folder
 from layalign.model.config import LayAlignConfig
+from layalign.model.sequence import IGNORE_INDEX
 
-IGNORE_INDEX = -100
 QUESTION = "{question}"
 CONFIG_NAME = "processor_config.json"
 ENCODER_TOKENIZER_FOLDER = "encoder_tokenizer"

@@ -13,13 +13,13 @@ from layalign.cli.parser import comma_list, positive, whole
 @pytest.mark.parametrize(
     ("argv", "hints"),
     [
-        (["trian"], ["'trian'", "did you mean train?"]),
-        (["evaluate", "folder", "--limt", "3"], ["'--limt'", "did you mean --limit?"]),
-        (["evaluate", "folder", "--metric", "numbr"], ["--metric", "did you mean number?"]),
+        (["trian"], ["'trian'", "did you mean 'train'?"]),
+        (["evaluate", "folder", "--limt", "3"], ["'--limt'", "did you mean '--limit'?"]),
+        (["evaluate", "folder", "--metric", "numbr"], ["--metric", "did you mean 'number'?"]),
         (["train", "recipe.yaml", "--drx=1"], ["'--drx'", "layalign train --help"]),
         (["train", "recipe.yaml", "--res"], ["'--res'"]),  # abbreviations are not taken
         (["train", "recipe.yaml", "other"], ["unknown argument 'other'"]),
-        (["--versoin"], ["did you mean --version?"]),
+        (["--versoin"], ["did you mean '--version'?"]),
         (["generate", "folder"], ["TEXT"]),
         (["evaluate", "folder", "--limit", "0"], ["at least 1, got '0'"]),
         (["quickstart", "--minutes", "-1"], ["above 0, got '-1'"]),

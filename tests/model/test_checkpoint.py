@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from factories import ENCODERS, make_batch, make_encoder, make_language_model, make_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -20,6 +19,7 @@ from transformers import (
     UMT5ForConditionalGeneration,
 )
 
+from factories import ENCODERS, make_batch, make_encoder, make_language_model, make_model
 from layalign.errors import BackboneError, CheckpointError
 from layalign.model import LayAlignConfig, LayAlignModel
 from layalign.model.backbones import encoder_half, load_encoder
@@ -121,7 +121,7 @@ def test_damaged_checkpoints(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gates has shape \(7,\), expected \(2,\)"):
         LayAlignModel.from_pretrained(saved)
     weights.unlink()
-    with pytest.raises(CheckpointError, match="has no model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
         LayAlignModel.from_pretrained(saved)
     with pytest.raises(CheckpointError, match="no checkpoint folder"):
         LayAlignModel.from_pretrained(tmp_path / "nowhere")
@@ -161,5 +161,5 @@ def test_encoder_half_of_a_full_checkpoint(tmp_path: Path, family: str, full: An
 
 
 def test_an_encoder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match="cannot load the encoder .*expected a folder"):
+    with pytest.raises(BackboneError, match=r"cannot load the encoder .*expected a folder"):
         load_encoder(str(tmp_path / "nothing"))

@@ -6,6 +6,9 @@ import copy
 
 import pytest
 import torch
+from torch.nn import functional as F
+from transformers import TextStreamer
+
 from factories import (
     make_batch,
     make_encoder,
@@ -13,9 +16,6 @@ from factories import (
     make_model,
     make_processor,
 )
-from torch.nn import functional as F
-from transformers import TextStreamer
-
 from layalign.errors import BackboneError, ConfigError, ShapeError
 from layalign.model import LayAlignModel
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from factories import (
     ENCODERS,
     LANGUAGE_MODELS,
@@ -12,8 +14,6 @@ from factories import (
     make_language_model,
     make_model,
 )
-from torch import Tensor
-
 from layalign.model import LayAlignModel
 
 PAIRS = [(family, "bert") for family in LANGUAGE_MODELS] + [
@@ -118,7 +118,7 @@ def test_cached_generation_equals_uncached(family: str) -> None:
     alone = [model.generate(**row_of(batch, row), **settings)[0] for row in range(3)]
     assert torch.equal(cached, torch.stack(alone))
     # The same ids as by calling forward on ever longer texts: nothing stale in the cache.
-    step = {key: value for key, value in batch.items()}
+    step = dict(batch)
     for column in range(3):
         with torch.no_grad():
             best = model(**step).logits[:, -1].argmax(-1)

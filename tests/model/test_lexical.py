@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import torch
-from factories import WORDS, make_model, make_processor
 from torch.nn import functional as F
 
+from factories import WORDS, make_model, make_processor
 from layalign.model.lexical import lexical_pairs, lexical_start
 
 

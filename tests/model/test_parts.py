@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from factories import make_encoder, make_language_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factories import make_encoder, make_language_model
 from layalign.errors import BackboneError, ConfigError, ShapeError
 from layalign.model import Adapter, LayAlignConfig, LayerWiseAligner
 from layalign.model.fusion import cross_attention, fused_attention_name

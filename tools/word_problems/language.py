@@ -31,6 +31,7 @@ class Language:
     """
 
     def __init__(self, path: Path) -> None:
+        """Read and check the file."""
         data = load_mapping(path, REQUIRED, OPTIONAL)
         self.file = path.name
         self.tag = path.stem

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import NoReturn
+
+from layalign.errors import nearest
 
 _INVALID_CHOICE = re.compile(r"invalid choice: '?(?P<found>[^' ]+)'? \(choose from (?P<known>.+)\)")
 
@@ -31,12 +32,6 @@ class Parser(argparse.ArgumentParser):
         first = unknown[0].split("=")[0]
         what = "option" if first.startswith("-") else "argument"
         self.error(f"unknown {what} {first!r}" + nearest(first, options))
-
-
-def nearest(found: str, known: Sequence[str]) -> str:
-    """Return a hint at the known word that looks most like ``found``, or nothing."""
-    near = get_close_matches(found, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def whole(text: str) -> int:

@@ -14,7 +14,7 @@ def add_parser(subparsers: Any) -> None:
     help_ = "train and measure the whole method on two small models"
     parser = subparsers.add_parser("quickstart", help=help_, description=help_)
     parser.add_argument(
-        "--minutes", type=positive, metavar="N", help="scale the training to about N minutes"
+        "--minutes", type=positive, metavar="N", help="scale the training (default: 20)"
     )
     parser.add_argument(
         "--output",

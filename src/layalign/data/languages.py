@@ -67,14 +67,14 @@ def language_name(tag: str) -> str:
 
 
 def _unknown(tag: str) -> DataError:
-    hint = _nearest(tag)
+    hint = _meant(tag)
     suggestion = f"; did you mean {hint!r} ({language_name(hint)})?" if hint else ""
     return DataError(
         f"unknown language {tag!r}: expected a BCP-47 tag such as 'sw' or 'zh-Hant'{suggestion}"
     )
 
 
-def _nearest(tag: str) -> str | None:
+def _meant(tag: str) -> str | None:
     """Find the tag that was meant: by its first part, an English or a native name, or a slip."""
     wanted = tag.strip().replace("_", "-").lower()
     aliases = get_global("language_aliases")

@@ -4,7 +4,6 @@ Each yields one :class:`Example` a row and never holds the file in memory. An er
 line and field, what was found and what was expected.
 """
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -15,7 +14,7 @@ from typing import Any
 from layalign.data.example import Example
 from layalign.data.languages import check_language
 from layalign.data.lines import read_lines
-from layalign.errors import ConfigError, DataError
+from layalign.errors import ConfigError, DataError, nearest
 
 _EXPECTED = {"choices": "a list of texts", "answer": "a text or number", "id": "a text or number"}
 
@@ -84,7 +83,7 @@ def read_jsonl(
         if field not in FIELDS:
             raise ConfigError(
                 f"columns: unknown field {field!r}; expected one of {_listed(FIELDS)}"
-                + _did_you_mean(field, FIELDS)
+                + nearest(field, FIELDS)
             )
     if language is not None:
         language = check_language(language)
@@ -159,16 +158,11 @@ def _build(path: Path, number: int, values: dict[str, Any]) -> Example:
 
 def _missing(path: Path, number: int, field: str, key: str, row: Mapping[str, Any]) -> DataError:
     advice = "" if field != "language" else ", or state language="
-    hint = _did_you_mean(key, tuple(row)) or f"; map it with columns {{{field!r}: …}}{advice}"
+    hint = nearest(key, tuple(row)) or f"; map it with columns {{{field!r}: …}}{advice}"
     return DataError(
         f"{path}, line {number}: no column {key!r} for {field}; the columns are "
         f"{_listed(tuple(row)) or 'none'}{hint}"
     )
-
-
-def _did_you_mean(word: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _listed(names: tuple[str, ...]) -> str:

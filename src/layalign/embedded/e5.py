@@ -74,7 +74,7 @@ def build_tokenizer(file: E5File) -> PreTrainedTokenizerFast:
         pair=f"{bos} $A {eos} {eos} $B {eos}",
         special_tokens=[(bos, header.bos), (eos, header.eos)],
     )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=bos,
         cls_token=bos,

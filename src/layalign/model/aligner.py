@@ -61,8 +61,12 @@ class LayerWiseAligner(nn.Module):
                 f"{self.project.in_features}), got {tuple(hidden_states.shape)}; check "
                 "encoder_layers in the config"
             )
-        mixed = F.relu(linear_as(self.mix, hidden_states.movedim(1, -1)))
-        states = linear_as(self.project, mixed.movedim(-1, 1))  # (batch, 2 n_fused, enc_len, d_llm)
+        # As a product from the left the layer axis stays where it is, and nothing is transposed.
+        weight, bias = (p.to(hidden_states.dtype) for p in (self.mix.weight, self.mix.bias))
+        mixed = weight @ hidden_states.flatten(2) + bias[:, None]  # (batch, 2 n_fused, enc_len * d)
+        mixed = F.relu(mixed).unflatten(2, hidden_states.shape[2:])
+        states = linear_as(self.project, mixed)  # (batch, 2 n_fused, enc_len, d_llm)
         if self.refine is not None:
             states = linear_as(self.refine, F.relu(states))
-        return states.unflatten(1, (-1, 2))
+        aligned: Tensor = states.unflatten(1, (-1, 2))
+        return aligned

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,45 @@ _ENCODER_HALVES: dict[str, tuple[type[PreTrainedModel], dict[str, str]]] = {
 _SOFTMAX_LAYER_TYPES = ("full_attention", "sliding_attention", "chunked_attention")
 _PROJECTIONS = (("k_proj", "v_proj"), ("qkv_proj",), ("query_key_value",))
 _SAMPLES = 8  # values hashed per parameter; enough to tell any two trainings apart
+
+
+def load_backbones(
+    encoder: str | Path | PreTrainedModel,
+    language_model: str | Path | PreTrainedModel,
+    *,
+    encoder_revision: str | None = None,
+    language_model_revision: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    attn_implementation: str | None = None,
+    device_map: Any = None,
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """Load encoder and language model, or take what is already loaded.
+
+    Args:
+        encoder: Folder, hub id or loaded encoder.
+        language_model: Folder, hub id or loaded causal language model.
+        encoder_revision: Hub revision of the encoder.
+        language_model_revision: Hub revision of the language model.
+        dtype: Arithmetic type of what is loaded here.
+        attn_implementation: For the language model, also for a loaded one.
+        device_map: As in transformers, for what is loaded here.
+
+    Raises:
+        BackboneError: A backbone cannot be loaded or its family is not supported.
+    """
+    options = {"dtype": dtype, "device_map": device_map}
+    options = {key: value for key, value in options.items() if value is not None}
+    if isinstance(encoder, (str, Path)):
+        encoder = load_encoder(str(encoder), revision=encoder_revision, **options)
+    if isinstance(language_model, (str, Path)):
+        if attn_implementation is not None:
+            options["attn_implementation"] = attn_implementation
+        language_model = load_language_model(
+            str(language_model), revision=language_model_revision, **options
+        )
+    elif attn_implementation is not None:
+        language_model.set_attn_implementation(attn_implementation)
+    return encoder, language_model
 
 
 def load_encoder(
@@ -98,6 +138,7 @@ def encoder_half(config: PreTrainedConfig) -> EncoderHalf:
         BackboneError: The family is unknown, or an encoder-decoder without a separate encoder.
     """
     key_mapping: dict[str, str] = {}
+    model_class: Any
     if config.model_type in _ENCODER_HALVES:
         model_class, key_mapping = _ENCODER_HALVES[config.model_type]
     elif type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
@@ -116,13 +157,14 @@ def encoder_half(config: PreTrainedConfig) -> EncoderHalf:
 
 def _load_config(name_or_path: str, role: str, revision: str | None) -> PreTrainedConfig:
     try:
-        return AutoConfig.from_pretrained(name_or_path, revision=revision)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(name_or_path, revision=revision)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BackboneError(
             f"cannot load the {role} {name_or_path!r}: {reason}; expected a folder with "
             "config.json and weights, or a Hugging Face model id"
         ) from error
+    return config
 
 
 def _load(model_class: Any, name_or_path: str, role: str, **kwargs: Any) -> PreTrainedModel:
@@ -134,6 +176,11 @@ def _load(model_class: Any, name_or_path: str, role: str, **kwargs: Any) -> PreT
             f"cannot load the {role} {name_or_path!r} as {model_class.__name__}: {reason}"
         ) from error
     return model
+
+
+def token_embedding(language_model: PreTrainedModel) -> nn.Embedding:
+    """The token embedding of a language model."""
+    return cast(nn.Embedding, language_model.get_input_embeddings())
 
 
 def attention_layers(language_model: PreTrainedModel) -> dict[int, nn.Module]:
@@ -194,23 +241,27 @@ def project_key_value(attention: nn.Module, keys: Tensor, values: Tensor) -> tup
     Returns:
         Keys and values, each ``(batch, n_kv_heads, enc_len, d_head)``.
     """
-    d_head = int(getattr(attention, "head_dim", None) or attention.head_size)
+    layer: Any = attention  # each family has its own attributes
+    d_head = int(getattr(layer, "head_dim", None) or layer.head_size)
     names = _projections(attention)
     if names == ("k_proj", "v_proj"):
-        key, value = attention.k_proj(keys), attention.v_proj(values)
+        key, value = layer.k_proj(keys), layer.v_proj(values)
     elif names == ("qkv_proj",):
-        n_query = attention.o_proj.in_features
-        n_kv = (attention.qkv_proj.out_features - n_query) // 2
-        key = _rows(attention.qkv_proj, keys, slice(n_query, n_query + n_kv))
-        value = _rows(attention.qkv_proj, values, slice(n_query + n_kv, None))
+        n_query = layer.o_proj.in_features
+        n_kv = (layer.qkv_proj.out_features - n_query) // 2
+        key = _rows(layer.qkv_proj, keys, slice(n_query, n_query + n_kv))
+        value = _rows(layer.qkv_proj, values, slice(n_query + n_kv, None))
     else:  # query_key_value: for each head its query, its key, its value
-        key = attention.query_key_value(keys).unflatten(-1, (-1, 3, d_head))[..., 1, :].flatten(-2)
-        value = attention.query_key_value(values)
+        key = layer.query_key_value(keys).unflatten(-1, (-1, 3, d_head))[..., 1, :].flatten(-2)
+        value = layer.query_key_value(values)
         value = value.unflatten(-1, (-1, 3, d_head))[..., 2, :].flatten(-2)
-    return (
-        _normed_heads(attention, key, d_head),
-        value.unflatten(-1, (-1, d_head)).transpose(1, 2),
-    )
+    return _normed_heads(attention, key, d_head), _heads(value, d_head)
+
+
+def _heads(x: Tensor, d_head: int) -> Tensor:
+    """Split the last axis into heads: ``(batch, n_kv_heads, enc_len, d_head)``."""
+    split: Tensor = x.unflatten(-1, (-1, d_head))
+    return split.transpose(1, 2)
 
 
 def _rows(layer: nn.Module, x: Tensor, rows: slice) -> Tensor:
@@ -222,16 +273,17 @@ def _rows(layer: nn.Module, x: Tensor, rows: slice) -> Tensor:
 
 def _normed_heads(attention: nn.Module, key: Tensor, d_head: int) -> Tensor:
     """Split into heads, ``(batch, n_kv_heads, enc_len, d_head)``, around the layer's key norm."""
-    norm = getattr(attention, "k_norm", None) or getattr(attention, "k_layernorm", None)
+    norm: Any = getattr(attention, "k_norm", None) or getattr(attention, "k_layernorm", None)
     if norm is None:
-        return key.unflatten(-1, (-1, d_head)).transpose(1, 2)
+        return _heads(key, d_head)
     weight = getattr(norm, "weight", None)
     if weight is None:  # one norm per head, applied after the split (StableLM)
-        normed: Tensor = norm(key.unflatten(-1, (-1, d_head)).transpose(1, 2))
+        normed: Tensor = norm(_heads(key, d_head))
         return normed
     if weight.dim() == 1 and weight.shape[0] == key.shape[-1]:  # over all heads at once (OLMo 2)
-        return norm(key).unflatten(-1, (-1, d_head)).transpose(1, 2)
-    return norm(key.unflatten(-1, (-1, d_head))).transpose(1, 2)
+        return _heads(norm(key), d_head)
+    per_head: Tensor = norm(key.unflatten(-1, (-1, d_head)))
+    return per_head.transpose(1, 2)
 
 
 def fingerprint(model: PreTrainedModel) -> str:

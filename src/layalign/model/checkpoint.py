@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from layalign.errors import CheckpointError
-from layalign.model.backbones import fingerprint, load_encoder, load_language_model
+from layalign.model.backbones import fingerprint, load_backbones
 from layalign.model.config import LayAlignConfig
 
 if TYPE_CHECKING:
@@ -102,18 +102,15 @@ def load(
     folder = find_folder(name_or_path, revision)
     config = config or LayAlignConfig.from_pretrained(folder)
     trained = read_weights(folder)
-    options: dict[str, Any] = {"dtype": dtype, "device_map": device_map}
-    options = {key: value for key, value in options.items() if value is not None}
-    encoder = encoder or _place(folder, ENCODER_FOLDER, config.encoder)
-    if isinstance(encoder, (str, Path)):
-        encoder = load_encoder(str(encoder), revision=config.encoder_revision, **options)
-    if attn_implementation is not None:
-        options["attn_implementation"] = attn_implementation
-    language_model = language_model or _place(folder, LANGUAGE_MODEL_FOLDER, config.language_model)
-    if isinstance(language_model, (str, Path)):
-        language_model = load_language_model(
-            str(language_model), revision=config.language_model_revision, **options
-        )
+    encoder, language_model = load_backbones(
+        encoder or _place(folder, ENCODER_FOLDER, config.encoder),
+        language_model or _place(folder, LANGUAGE_MODEL_FOLDER, config.language_model),
+        encoder_revision=config.encoder_revision,
+        language_model_revision=config.language_model_revision,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        device_map=device_map,
+    )
     backbones = {"encoder": encoder, "language_model": language_model}
     _check_sizes(config, backbones, folder)
     if check_backbones:

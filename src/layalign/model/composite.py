@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from layalign.errors import BackboneError, ConfigError, ShapeError
+from layalign.errors import BackboneError, ConfigError
 from layalign.model import checkpoint
 from layalign.model.adapter import Adapter
 from layalign.model.aligner import LayerWiseAligner
@@ -20,14 +18,13 @@ from layalign.model.backbones import (
     attention_layers,
     default_language_layers,
     fingerprint,
-    load_encoder,
-    load_language_model,
+    load_backbones,
     project_key_value,
+    token_embedding,
 )
-from layalign.model.config import LayAlignConfig
-from layalign.model.fusion import fused_attention_name, hand_through, reached_layers
-
-IGNORE_INDEX = -100
+from layalign.model.config import LayAlignConfig, check_field_names
+from layalign.model.fusion import reach_layers, use_fused_attention
+from layalign.model.sequence import check_same_shape, join_parts, label_positions, token_loss
 
 
 class LayAlignModel(PreTrainedModel, GenerationMixin):
@@ -46,6 +43,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             what it did before.
     """
 
+    config: LayAlignConfig
     config_class = LayAlignConfig
     base_model_prefix = "layalign"
     main_input_name = "input_ids"
@@ -64,20 +62,18 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.encoder = encoder
         self.language_model = language_model
-        self.adapter = Adapter(config)
-        self.aligner = LayerWiseAligner(config)
+        device = token_embedding(language_model).weight.device
+        self.adapter = Adapter(config).to(device)
+        self.aligner = LayerWiseAligner(config).to(device)
         # Zero, so that training starts from the language model as it is (section 3.2).
-        self.gates = nn.Parameter(torch.zeros(len(config.language_layers)))
+        self.gates = nn.Parameter(torch.zeros(len(config.language_layers), device=device))
         self.generation_config = language_model.generation_config
         self._fused_layers = tuple(config.language_layers)
         self._check_backbones()
-        self._freeze()
-        device = language_model.get_input_embeddings().weight.device
-        for module in (self.adapter, self.aligner):
-            module.to(device)
-        self.gates.data = self.gates.data.to(device)
-        self.post_init()
-        self.eval()
+        self.encoder.requires_grad_(False)
+        self.language_model.requires_grad_(False)
+        self.post_init()  # type: ignore[no-untyped-call]
+        self.train(False)
 
     @classmethod
     def from_backbones(
@@ -111,22 +107,16 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             BackboneError: A backbone cannot be loaded or its family is not supported.
             ConfigError: A config field is not valid or not known.
         """
-        common = {
-            key: value
-            for key, value in {"dtype": dtype, "device_map": device_map}.items()
-            if value is not None
-        }
-        if isinstance(encoder, str):
-            encoder = load_encoder(encoder, revision=encoder_revision, **common)
-        if isinstance(language_model, str):
-            if attn_implementation is not None:
-                common["attn_implementation"] = attn_implementation
-            language_model = load_language_model(
-                language_model, revision=language_model_revision, **common
-            )
-        elif attn_implementation is not None:
-            language_model.set_attn_implementation(attn_implementation)
-        _check_fields(config_fields)
+        check_field_names(config_fields)
+        encoder, language_model = load_backbones(
+            encoder,
+            language_model,
+            encoder_revision=encoder_revision,
+            language_model_revision=language_model_revision,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            device_map=device_map,
+        )
         config_fields.setdefault("language_layers", default_language_layers(language_model))
         config = LayAlignConfig(
             encoder_config=encoder.config,
@@ -135,52 +125,25 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             encoder_revision=encoder_revision,
             language_model=str(language_model.name_or_path or ""),
             language_model_revision=language_model_revision,
+            fingerprints={
+                "encoder": fingerprint(encoder),
+                "language_model": fingerprint(language_model),
+            },
             **config_fields,
         )
-        model = cls(config, encoder, language_model)
-        config.fingerprints = {
-            "encoder": fingerprint(encoder),
-            "language_model": fingerprint(language_model),
-        }
-        return model
+        return cls(config, encoder, language_model)
 
     def _check_backbones(self) -> None:
         """Switch the language model to fused attention and see that every layer carries it."""
-        base = self.language_model.config._attn_implementation
-        name = fused_attention_name(base)
-        self.language_model.set_attn_implementation(name)
-        family = self.language_model.config.model_type
-        if self.language_model.config._attn_implementation != name:
-            raise BackboneError(
-                f"language model family {family!r} is not supported: its attention does not go "
-                "through transformers' attention registry"
-            )
+        use_fused_attention(self.language_model)
         usable = attention_layers(self.language_model)
         missing = sorted(set(self._fused_layers) - set(usable))
         if missing:
             raise BackboneError(
-                f"layers {missing} of {family} have no softmax attention to fuse; choose "
-                f"language_layers among {sorted(usable)}"
+                f"layers {missing} of {self.language_model.config.model_type} have no softmax "
+                f"attention to fuse; choose language_layers among {sorted(usable)}"
             )
-        self._reach({layer: usable[layer] for layer in self._fused_layers})
-
-    def _reach(self, attention: dict[int, nn.Module]) -> None:
-        """See that every fused layer receives the fusion, or help it to."""
-        missing = set(attention) - reached_layers(self.language_model)
-        for layer in self.language_model.get_decoder().layers if missing else ():
-            for module in layer.modules():
-                if module in (attention[i] for i in missing):
-                    hand_through(layer, module)
-        if missing and set(attention) - reached_layers(self.language_model):
-            raise BackboneError(
-                f"language model family {self.language_model.config.model_type!r} is not "
-                f"supported: the attention of layers {sorted(missing)} does not receive keyword "
-                "arguments"
-            )
-
-    def _freeze(self) -> None:
-        self.encoder.requires_grad_(False)
-        self.language_model.requires_grad_(False)
+        reach_layers(self.language_model, {layer: usable[layer] for layer in self._fused_layers})
 
     def trainable_names(self) -> tuple[str, ...]:
         """Exact names of the trained parameters, sorted; the same set in both stages."""
@@ -205,17 +168,17 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
                     module.training = True
         return self
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         """The language model's token embedding."""
-        return self.language_model.get_input_embeddings()
+        return token_embedding(self.language_model)
 
     def get_output_embeddings(self) -> nn.Module:
         """The language model's output head."""
-        return self.language_model.get_output_embeddings()
+        return cast(nn.Module, self.language_model.get_output_embeddings())
 
     def get_decoder(self) -> nn.Module:
         """The language model without its head."""
-        return self.language_model.get_decoder()
+        return cast(nn.Module, self.language_model.get_decoder())
 
     def encode(
         self, encoder_input_ids: Tensor, encoder_attention_mask: Tensor
@@ -241,10 +204,11 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             )
         dtype = self.get_input_embeddings().weight.dtype
         chosen = [output.hidden_states[i] for i in self.config.encoder_layers]
-        states = self.aligner(torch.stack(chosen, 1).to(dtype))
+        # Taken apart once: a slice for every layer would cost a whole tensor of gradient each.
+        states = self.aligner(torch.stack(chosen, 1).to(dtype)).flatten(1, 2).unbind(1)
         attention = attention_layers(self.language_model)
         projected = [
-            project_key_value(attention[layer], states[:, slot, 0], states[:, slot, 1])
+            project_key_value(attention[layer], states[2 * slot], states[2 * slot + 1])
             for slot, layer in enumerate(self._fused_layers)
         ]
         encoded = {
@@ -259,58 +223,47 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
     def assemble(
         self,
         encoder_input_ids: Tensor,
-        encoder_attention_mask: Tensor,
+        encoder_attention_mask: Tensor | None = None,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Build what the language model is given: BOS, soft tokens, boundary, text.
 
-        Padding of either side and of every part is gathered on the left, and columns that are
-        padding in every row are dropped.
-
         Args:
             encoder_input_ids: ``(batch, enc_len)``.
-            encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens.
+            encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens; None if all are.
             input_ids: LLM text without BOS, ``(batch, text_len)``; None for no text.
             attention_mask: ``(batch, text_len)``, 1 at real tokens; None if all are.
             labels: ``(batch, text_len)``, -100 where nothing is to be predicted.
 
         Returns:
-            ``inputs_embeds``, ``attention_mask``, the tensors of :meth:`encode` without the soft
-            tokens and, if given, ``labels``, all over the assembled sequence.
+            What :func:`join_parts` gives, padded on the left only, and the tensors of
+            :meth:`encode` without the soft tokens.
 
         Raises:
             ShapeError: Two inputs that belong together differ in shape.
         """
-        _check_same(
+        if encoder_attention_mask is None:
+            encoder_attention_mask = torch.ones_like(encoder_input_ids)
+        check_same_shape(
             "encoder_input_ids", encoder_input_ids, encoder_attention_mask=encoder_attention_mask
         )
         encoded = self.encode(encoder_input_ids, encoder_attention_mask)
         soft = encoded.pop("soft_tokens")
+        boundary = self.adapter.boundary.to(soft.dtype).expand(len(soft), 1, -1)
+        one = encoder_attention_mask.new_ones(len(soft), 1)
         embed = self.get_input_embeddings()
-        parts, masks = (
-            [soft, self.adapter.boundary.to(soft.dtype).expand(len(soft), 1, -1)],
-            [
-                encoder_attention_mask.long(),
-                encoder_attention_mask.new_ones(len(soft), 1).long(),
-            ],
-        )
+        parts = [(soft, encoder_attention_mask), (boundary, one)]
         if self.config.bos_token_id is not None:
             bos = torch.full_like(encoder_input_ids[:, :1], self.config.bos_token_id)
-            parts.insert(0, embed(bos))
-            masks.insert(0, torch.ones_like(bos))
+            parts.insert(0, (embed(bos), one))
         if input_ids is not None:
             if attention_mask is None:
                 attention_mask = torch.ones_like(input_ids)
-            _check_same("input_ids", input_ids, attention_mask=attention_mask, labels=labels)
-            parts.append(embed(input_ids))
-            masks.append(attention_mask.long())
-        batch = {"inputs_embeds": torch.cat(parts, 1), "attention_mask": torch.cat(masks, 1)}
-        if labels is not None:
-            prefix = batch["attention_mask"].shape[1] - labels.shape[1]
-            batch["labels"] = F.pad(labels, (prefix, 0), value=IGNORE_INDEX)
-        return _gather_padding_left(batch) | encoded
+            check_same_shape("input_ids", input_ids, attention_mask=attention_mask, labels=labels)
+            parts.append((embed(input_ids), attention_mask))
+        return join_parts(parts, labels) | encoded
 
     def forward(
         self,
@@ -354,8 +307,6 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             **kwargs: Passed to the language model (``past_key_values``, ``use_cache`` …).
         """
         if encoder_input_ids is not None:
-            if encoder_attention_mask is None:
-                encoder_attention_mask = torch.ones_like(encoder_input_ids)
             batch = self.assemble(
                 encoder_input_ids, encoder_attention_mask, input_ids, attention_mask, labels
             )
@@ -367,9 +318,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
                 position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
             kwargs.setdefault("use_cache", False)
         if labels is not None and label_logits_only:
-            # Indices, not a number: a slice of the hidden states would not be contiguous, and the
-            # output head would then copy its weights once per row.
-            kept = _positions_from_first_label(labels)
+            kept = label_positions(labels)
             kwargs["logits_to_keep"], labels = kept, labels[:, kept]
         output = self.language_model(
             input_ids=input_ids,
@@ -391,18 +340,18 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
     def _fusion(
         self, keys: Tensor | None, values: Tensor | None, mask: Tensor | None
     ) -> dict[str, Any]:
-        if keys is None:
+        if keys is None or values is None:
             return {}
         return {
-            "fusion_keys": keys,
-            "fusion_values": values,
+            "fusion_keys": keys.unbind(1),
+            "fusion_values": values.unbind(1),
             "fusion_mask": mask,
             "fusion_gates": self.gates.expand(len(keys), -1),
             "fusion_layers": self._fused_layers,
         }
 
     @torch.no_grad()
-    def generate(
+    def generate(  # type: ignore[override]
         self,
         encoder_input_ids: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
@@ -431,10 +380,10 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
                 "generate needs encoder_input_ids; build them with LayAlignProcessor, or call "
                 "model.language_model.generate for the language model alone"
             )
-        if encoder_attention_mask is None:
-            encoder_attention_mask = torch.ones_like(encoder_input_ids)
-        prompt = self.assemble(encoder_input_ids, encoder_attention_mask, input_ids, attention_mask)
-        return super().generate(**prompt, **kwargs)
+        prompt: dict[str, Any] = self.assemble(
+            encoder_input_ids, encoder_attention_mask, input_ids, attention_mask
+        )
+        return super().generate(**prompt, **kwargs)  # type: ignore[misc]
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Write the trained parameters and the configuration; see :func:`checkpoint.save`."""
@@ -446,58 +395,3 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
     ) -> LayAlignModel:
         """Load a checkpoint and the backbones it names; see :func:`checkpoint.load`."""
         return checkpoint.load(cls, pretrained_model_name_or_path, **kwargs)
-
-
-def token_loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = None) -> Tensor:
-    """Cross entropy of each label against the logits of the position before it, in float32.
-
-    Args:
-        logits: ``(batch, seq_len, vocab)``.
-        labels: ``(batch, seq_len)``, -100 is ignored.
-        num_items: Divide the sum by this number; None for the mean over the targets.
-    """
-    targets = labels[:, 1:]
-    keep = targets != IGNORE_INDEX
-    loss = F.cross_entropy(logits[:, :-1][keep].float(), targets[keep], reduction="sum")
-    count = keep.sum() if num_items is None else num_items
-    return loss / count
-
-
-def _positions_from_first_label(labels: Tensor) -> Tensor:
-    """Columns from the one that predicts the first label of any row to the end."""
-    columns = (labels != IGNORE_INDEX).any(0).nonzero()
-    first = int(columns[0]) if len(columns) else labels.shape[1]
-    return torch.arange(max(first - 1, 0), labels.shape[1], device=labels.device)
-
-
-def _gather_padding_left(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Push the real positions of every row to the right end, keeping their order."""
-    mask = batch["attention_mask"]
-    width = int(mask.sum(1).max())
-    order = mask.sort(dim=1, stable=True).indices[:, -width:]  # pads first, order kept
-    gathered = {}
-    for name, tensor in batch.items():
-        index = order if tensor.dim() == 2 else order[..., None].expand(-1, -1, tensor.shape[-1])
-        gathered[name] = tensor.gather(1, index)
-    return gathered
-
-
-def _check_same(name: str, tensor: Tensor, **others: Tensor | None) -> None:
-    for other, value in others.items():
-        if value is not None and value.shape != tensor.shape:
-            raise ShapeError(
-                f"{other} has shape {tuple(value.shape)}, expected that of {name}, "
-                f"{tuple(tensor.shape)}"
-            )
-
-
-def _check_fields(fields: Mapping[str, Any]) -> None:
-    import difflib
-    import inspect
-
-    known = list(inspect.signature(LayAlignConfig.__init__).parameters) + ["bos_token_id"]
-    for name in fields:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"unknown model setting {name!r}{hint}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any, Literal
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, cast
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-from layalign.errors import ConfigError
+from layalign.errors import ConfigError, nearest
 
 AlignerKind = Literal["linear", "mlp"]
 ALIGNERS: tuple[str, ...] = ("linear", "mlp")
@@ -17,13 +18,17 @@ ALIGNERS: tuple[str, ...] = ("linear", "mlp")
 def _as_config(value: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
     if not isinstance(value, dict):
         return copy.deepcopy(value)  # a loaded backbone keeps its own: ours may be changed
-    model_type = value.get("model_type")
+    model_type = value.get("model_type", "")
     if model_type not in CONFIG_MAPPING:
         raise ConfigError(
             f"backbone configuration has model_type {model_type!r}, which this version of "
             "transformers does not know; install a newer transformers"
         )
     return CONFIG_MAPPING[model_type](**value)
+
+
+def _as_list(layers: Sequence[int] | None) -> list[int]:
+    return cast("list[int]", None if layers is None else list(layers))  # None until `_check`
 
 
 class LayAlignConfig(PreTrainedConfig):
@@ -81,17 +86,18 @@ class LayAlignConfig(PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         """Check the fields and fill in the defaults that the sub-configurations imply."""
-        self.encoder_config = _as_config(encoder_config)
-        self.text_config = _as_config(text_config)
+        # Only the empty configuration, with which transformers compares others, has None here.
+        self.encoder_config = cast(PreTrainedConfig, _as_config(encoder_config))
+        self.text_config = cast(PreTrainedConfig, _as_config(text_config))
         self.encoder = encoder
         self.encoder_revision = encoder_revision
         self.language_model = language_model
         self.language_model_revision = language_model_revision
         self.fingerprints = dict(fingerprints or {})
-        self.encoder_layers = None if encoder_layers is None else list(encoder_layers)
-        self.language_layers = None if language_layers is None else list(language_layers)
+        self.encoder_layers = _as_list(encoder_layers)
+        self.language_layers = _as_list(language_layers)
         self.aligner = aligner
-        self.adapter_width = adapter_width
+        self.adapter_width = cast(int, adapter_width)
         self.mask_encoder_padding = mask_encoder_padding
         self.mask_position_ids = mask_position_ids
         self.frozen_backbones_eval = frozen_backbones_eval
@@ -136,6 +142,18 @@ class LayAlignConfig(PreTrainedConfig):
     def n_llm_layers(self) -> int:
         """Number of language-model layers."""
         return int(self.text_config.num_hidden_layers)
+
+
+def check_field_names(names: Iterable[str]) -> None:
+    """Refuse names that are no field of :class:`LayAlignConfig`.
+
+    Raises:
+        ConfigError: A name is not known; the nearest one is suggested.
+    """
+    known = [*inspect.signature(LayAlignConfig.__init__).parameters, "bos_token_id"]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"unknown model setting {name!r}{nearest(name, known)}")
 
 
 def _check_layers(name: str, layers: Sequence[int], count: int) -> None:

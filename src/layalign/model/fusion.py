@@ -10,9 +10,9 @@ and returns before the output projection, which is linear, so adding there is ad
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from layalign.errors import BackboneError
+from layalign.model.backbones import token_embedding
 
 # transformers takes every name with "flash" in it for one of its own kernels, hence "fa2".
 FUSED_ATTENTION = {
@@ -41,6 +42,7 @@ def cross_attention(
     *,
     scaling: float | None = None,
     softcap: float | None = None,
+    fused: bool = True,
 ) -> Tensor:
     """Let the LLM's queries attend to the aligned encoder states of their row.
 
@@ -54,6 +56,8 @@ def cross_attention(
         mask: ``(batch, enc_len)``, True where there is a token; None to attend everywhere.
         scaling: Factor on the scores; default ``d_head ** -0.5``.
         softcap: Soft cap on the scores, for models whose self attention has one (Gemma 2).
+        fused: Use PyTorch's attention kernel where it can do this. In bfloat16 on a CPU it is
+            several times slower than plain products at the lengths of a question.
 
     Returns:
         ``(batch, seq_len, n_heads, d_value)``.
@@ -62,14 +66,15 @@ def cross_attention(
     n_kv_heads = keys.shape[1]
     grouped = query.reshape(batch, n_kv_heads, -1, query.shape[-1])
     attn_mask = None if mask is None else mask[:, None, None, :]
-    if softcap is None:
+    if fused and softcap is None:
         context = F.scaled_dot_product_attention(
             grouped, keys, values, attn_mask=attn_mask, scale=scaling
         )
     else:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         scores = (grouped @ keys.transpose(-1, -2)).float() * scale
-        scores = softcap * torch.tanh(scores / softcap)
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
         if attn_mask is not None:
             scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
         context = scores.softmax(-1).to(values.dtype) @ values
@@ -117,7 +122,9 @@ def _flash(implementation: str) -> Callable[..., AttentionOutput]:
     return attention
 
 
-def _with_fusion(base: Callable[..., AttentionOutput]) -> Callable[..., AttentionOutput]:
+def _with_fusion(
+    base: Callable[..., AttentionOutput], *, fused: bool
+) -> Callable[..., AttentionOutput]:
     def fusion_attention(
         module: nn.Module,
         query: Tensor,
@@ -125,28 +132,31 @@ def _with_fusion(base: Callable[..., AttentionOutput]) -> Callable[..., Attentio
         value: Tensor,
         attention_mask: Tensor | None,
         *,
-        fusion_keys: Tensor | None = None,
-        fusion_values: Tensor | None = None,
+        fusion_keys: tuple[Tensor, ...] | None = None,
+        fusion_values: tuple[Tensor, ...] | None = None,
         fusion_mask: Tensor | None = None,
         fusion_gates: Tensor | None = None,
         fusion_layers: tuple[int, ...] = (),
         fusion_seen: set[int] | None = None,
         **kwargs: Any,
     ) -> AttentionOutput:
+        layer = cast(int, module.layer_idx)
         if fusion_seen is not None:
-            fusion_seen.add(module.layer_idx)
+            fusion_seen.add(layer)
         output, weights = base(module, query, key, value, attention_mask, **kwargs)
-        if fusion_keys is None or module.layer_idx not in fusion_layers:
+        if fusion_keys is None or layer not in fusion_layers:
             return output, weights
-        assert fusion_values is not None and fusion_gates is not None  # noqa: PT018
-        slot = fusion_layers.index(module.layer_idx)
+        assert fusion_values is not None
+        assert fusion_gates is not None
+        slot = fusion_layers.index(layer)
         context = cross_attention(
             query,
-            fusion_keys[:, slot],
-            fusion_values[:, slot],
+            fusion_keys[slot],
+            fusion_values[slot],
             fusion_mask,
             scaling=kwargs.get("scaling"),
             softcap=kwargs.get("softcap"),
+            fused=fused,
         )
         gate = fusion_gates[:, slot].to(context.dtype)[:, None, None, None]
         return output + gate * context.reshape(output.shape), weights
@@ -164,7 +174,7 @@ def _register() -> None:
             function = _flash(base)
         else:
             function = registered[base]
-        AttentionInterface.register(name, _with_fusion(function))
+        AttentionInterface.register(name, _with_fusion(function, fused=base != "eager"))
         # Without a mask function of the same name transformers builds no mask at all, and
         # causality is lost without a word.
         AttentionMaskInterface.register(name, masks[base])
@@ -173,10 +183,48 @@ def _register() -> None:
 _register()
 
 
+def use_fused_attention(language_model: PreTrainedModel) -> None:
+    """Switch a language model to the fused form of its attention; alone it computes as before.
+
+    Raises:
+        BackboneError: The family does not use transformers' attention registry, or its
+            implementation has no fused form.
+    """
+    name = fused_attention_name(language_model.config._attn_implementation)
+    language_model.set_attn_implementation(name)
+    if language_model.config._attn_implementation != name:
+        raise BackboneError(
+            f"language model family {language_model.config.model_type!r} is not supported: its "
+            "attention does not go through transformers' attention registry"
+        )
+
+
+def reach_layers(language_model: PreTrainedModel, attention: Mapping[int, nn.Module]) -> None:
+    """See that every fused layer receives the fusion keywords, or help it to.
+
+    Args:
+        language_model: With fused attention.
+        attention: The attention modules of the fused layers, by layer index.
+
+    Raises:
+        BackboneError: Some layers cannot be reached.
+    """
+    missing = set(attention) - reached_layers(language_model)
+    for layer in language_model.get_decoder().layers if missing else ():
+        for module in layer.modules():
+            if module in (attention[i] for i in missing):
+                hand_through(layer, module)
+    if missing and set(attention) - reached_layers(language_model):
+        raise BackboneError(
+            f"language model family {language_model.config.model_type!r} is not supported: the "
+            f"attention of layers {sorted(missing)} does not receive keyword arguments"
+        )
+
+
 def reached_layers(language_model: PreTrainedModel) -> set[int]:
     """Layers whose attention receives the fusion keywords, found by running one token."""
     seen: set[int] = set()
-    device = language_model.get_input_embeddings().weight.device
+    device = token_embedding(language_model).weight.device
     with torch.no_grad():
         language_model(
             input_ids=torch.zeros(1, 1, dtype=torch.long, device=device),

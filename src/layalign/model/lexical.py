@@ -69,7 +69,7 @@ def lexical_start(
         chosen = torch.randint(len(states), (batch_size,), generator=generator)
         loss = F.mse_loss(model.adapter(states[chosen]), targets[chosen]) / variance
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         if update >= 0.9 * updates:
             late.append(loss.item())

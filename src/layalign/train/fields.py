@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from layalign.errors import ConfigError, LayAlignError
+from layalign.errors import ConfigError, LayAlignError, nearest
 
 T = TypeVar("T")
 
@@ -56,9 +55,8 @@ def check_keys(values: Mapping[Any, Any], known: Iterable[str], where: str) -> N
     known = list(known)
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-            raise ConfigError(f"unknown key {dotted(where, str(key))!r}; {hint}")
+            hint = nearest(str(key), known) or f"; expected one of {', '.join(known)}"
+            raise ConfigError(f"unknown key {dotted(where, str(key))!r}{hint}")
 
 
 def dotted(where: str, name: str) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from layalign.model.composite import IGNORE_INDEX, token_loss
+from layalign.model.sequence import IGNORE_INDEX, label_positions, token_loss
 from layalign.processing import LayAlignProcessor
 from layalign.train.batches import StageDataset
 from layalign.train.loop import TrainingLoop
@@ -135,10 +135,9 @@ def language_model_loss(model: Any, batch: Mapping[str, Any], num_items: Any) ->
     """Loss of a plain model; see :data:`~layalign.train.loop.LossFunction`."""
     inputs = dict(batch)
     labels = inputs.pop("labels")
-    first = int((labels != IGNORE_INDEX).any(0).nonzero()[0])
-    keep = labels.shape[1] - max(first - 1, 0)  # logits from the one that predicts it
-    logits = model(**inputs, use_cache=False, logits_to_keep=keep).logits
-    return token_loss(logits, labels[:, -keep:], num_items)
+    kept = label_positions(labels)
+    logits = model(**inputs, use_cache=False, logits_to_keep=kept).logits
+    return token_loss(logits, labels[:, kept], num_items)
 
 
 @contextmanager

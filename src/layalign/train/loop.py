@@ -28,6 +28,7 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from layalign.errors import TrainingError
+from layalign.model.sequence import IGNORE_INDEX
 from layalign.train.batches import StageDataset, UpdateSampler, byte_lengths
 from layalign.train.checkpoints import prune, write_checkpoint
 from layalign.train.limits import Usage, rate_factor
@@ -100,7 +101,7 @@ class TrainingLoop(Trainer):
             from torch.utils.tensorboard import SummaryWriter
 
             writer = SummaryWriter(log_dir=str(folder / "tensorboard"))
-            self.add_callback(TensorBoardCallback(writer))  # type: ignore[no-untyped-call]
+            self.add_callback(TensorBoardCallback(writer))
 
     @property
     def learner(self) -> PreTrainedModel:
@@ -249,7 +250,7 @@ class TrainingLoop(Trainer):
             with self._arithmetic():
                 loss = float(self.loss_function(self.learner, batch, 1))
             total, count = sums.get(language, (0.0, 0))
-            sums[language] = (total + loss, count + int((batch["labels"] != -100).sum()))
+            sums[language] = (total + loss, count + int((batch["labels"] != IGNORE_INDEX).sum()))
         self.learner.train(was_training)
         return DevResult(
             update=self.state.global_step,

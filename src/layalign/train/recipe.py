@@ -177,8 +177,9 @@ class Recipe:
     seed: int = 0
     """Seed of new parameters, and of the stages that have none of their own."""
 
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type that the backbones are loaded in; ``auto`` as stored."""
+    dtype: Literal["auto", "fastest", "float32", "bfloat16"] = "auto"
+    """Type that the backbones are loaded in: ``auto`` as stored, ``fastest`` by a short
+    measurement, which also chooses the attention unless ``model.attn_implementation`` does."""
 
     model: ModelRecipe
     processor: ProcessorRecipe = field(default_factory=ProcessorRecipe)

@@ -21,6 +21,7 @@ from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
 from layalign.model.lexical import lexical_start
 from layalign.processing import LayAlignProcessor, chat_prompt_template
+from layalign.train.arithmetic import fastest_arithmetic
 from layalign.train.checkpoints import checkpoints, rename_when_complete
 from layalign.train.finetune import finetune_language_model
 from layalign.train.measure import measure
@@ -100,6 +101,11 @@ class _Run:
         }
         self.composite = [name for name in self.configs if name != "finetune"]
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.dtype: str = recipe.dtype
+        self.attention = recipe.model.attn_implementation
+        if recipe.dtype == "fastest":
+            self.dtype, attention = fastest_arithmetic(self.device)
+            self.attention = self.attention or attention
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -169,7 +175,8 @@ class _Run:
             language_model = load_language_model(
                 resolve(self.recipe.model.language_model),
                 revision=self.recipe.model.language_model_revision,
-                dtype=self.recipe.dtype,
+                dtype=self.dtype,
+                attn_implementation=self.attention,
             )
             result = finetune_language_model(
                 language_model.to(self.device),  # type: ignore[arg-type]
@@ -193,15 +200,15 @@ class _Run:
             self.model = LayAlignModel.from_backbones(
                 resolve(settings.encoder),
                 language_model,
-                dtype=self.recipe.dtype,
-                attn_implementation=settings.attn_implementation,
+                dtype=self.dtype,
+                attn_implementation=self.attention,
                 encoder_revision=settings.encoder_revision,
                 language_model_revision=settings.language_model_revision,
                 **settings.config_fields(),
             )
             self.model.to(self.device)  # type: ignore[arg-type]
             self.processor = self._new_processor(language_model)
-            self.processor.check_model(self.model.config)  # type: ignore[arg-type]
+            self.processor.check_model(self.model.config)
 
     def _new_processor(self, language_model: str) -> LayAlignProcessor:
         settings = dataclasses.asdict(self.recipe.processor)

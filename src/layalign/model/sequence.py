@@ -1,0 +1,108 @@
+"""The sequence that the language model reads, and its labels, as pure functions of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from layalign.errors import ShapeError
+
+IGNORE_INDEX = -100
+"""Label of a position where nothing is to be predicted."""
+
+
+def join_parts(
+    parts: Sequence[tuple[Tensor, Tensor]], labels: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Put the parts of a sequence one after another.
+
+    Padding of either side and of every part is gathered on the left, and columns that are padding
+    in every row are dropped.
+
+    Args:
+        parts: Embeddings ``(batch, part_len, d_llm)`` and mask ``(batch, part_len)``, 1 at real
+            positions, of each part.
+        labels: Of the last part, ``(batch, part_len)``; the other parts get none.
+
+    Returns:
+        ``inputs_embeds`` ``(batch, seq_len, d_llm)``, ``attention_mask`` ``(batch, seq_len)`` and,
+        if given, ``labels`` ``(batch, seq_len)``.
+    """
+    joined = {
+        "inputs_embeds": torch.cat([embeds for embeds, _ in parts], 1),
+        "attention_mask": torch.cat([mask.long() for _, mask in parts], 1),
+    }
+    if labels is not None:
+        before = joined["attention_mask"].shape[1] - labels.shape[1]
+        joined["labels"] = F.pad(labels, (before, 0), value=IGNORE_INDEX)
+    return gather_padding_left(joined)
+
+
+def gather_padding_left(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Push the real positions of every row to the right end, keeping their order.
+
+    Args:
+        batch: Tensors ``(batch, seq_len)`` or ``(batch, seq_len, width)``, ``attention_mask``
+            among them.
+
+    Returns:
+        The same tensors, cut to the longest row.
+    """
+    mask = batch["attention_mask"]
+    longest = int(mask.sum(1).max())
+    order = mask.sort(dim=1, stable=True).indices[:, -longest:]  # padding first
+    gathered = {}
+    for name, tensor in batch.items():
+        index = order if tensor.dim() == 2 else order[..., None].expand(-1, -1, tensor.shape[-1])
+        gathered[name] = tensor.gather(1, index)
+    return gathered
+
+
+def check_same_shape(name: str, tensor: Tensor, **others: Tensor | None) -> None:
+    """Check that tensors that belong together have one shape; None is left out.
+
+    Raises:
+        ShapeError: One of ``others`` differs from ``tensor``.
+    """
+    for other, value in others.items():
+        if value is not None and value.shape != tensor.shape:
+            raise ShapeError(
+                f"{other} has shape {tuple(value.shape)}, expected that of {name}, "
+                f"{tuple(tensor.shape)}"
+            )
+
+
+def label_positions(labels: Tensor) -> Tensor:
+    """Columns from the one that predicts the first label of any row to the end.
+
+    Given to the language model as ``logits_to_keep``. Indices, not a number: a slice of the
+    hidden states would not be contiguous, and on a CPU the output head would then copy its
+    weights once per row.
+
+    Args:
+        labels: ``(batch, seq_len)``.
+
+    Returns:
+        ``(n_kept,)``, rising.
+    """
+    columns = (labels != IGNORE_INDEX).any(0).nonzero()
+    first = int(columns[0]) if len(columns) else labels.shape[1]
+    return torch.arange(max(first - 1, 0), labels.shape[1], device=labels.device)
+
+
+def token_loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = None) -> Tensor:
+    """Cross entropy of each label against the logits of the position before it, in float32.
+
+    Args:
+        logits: ``(batch, seq_len, vocab)``.
+        labels: ``(batch, seq_len)``, -100 is ignored.
+        num_items: Divide the sum by this number; None for the mean over the targets.
+    """
+    targets = labels[:, 1:]
+    keep = targets != IGNORE_INDEX
+    loss = F.cross_entropy(logits[:, :-1][keep].float(), targets[keep], reduction="sum")
+    count = keep.sum() if num_items is None else num_items
+    return loss / count
