@@ -15,6 +15,7 @@ from factories import (
     make_model,
 )
 from layalign.model import LayAlignModel
+from layalign.model.backbones import attention_layers, project_key_value
 
 PAIRS = [(family, "bert") for family in LANGUAGE_MODELS] + [
     ("llama", family) for family in ENCODERS if family != "bert"
@@ -81,6 +82,27 @@ def test_fusion_reaches_the_logits(family: str) -> None:
         changed = real_logits(model, batch)
         assert all((a - b).abs().max() > 3e-4 for a, b in zip(fused, changed, strict=True)), slot
         model.gates.data = gates
+
+
+@every_llm
+def test_projections_are_the_layers_own(family: str) -> None:
+    """At position 0 nothing is rotated, so the cache holds what the projections give."""
+    llm = make_language_model(family)
+    attention = attention_layers(llm)
+    seen: dict[int, Tensor] = {}
+    for layer, module in attention.items():
+        module.register_forward_pre_hook(
+            lambda _, args, kwargs, layer=layer: seen.update(
+                {layer: kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]}
+            ),
+            with_kwargs=True,
+        )
+    with torch.no_grad():
+        cache = llm(input_ids=torch.tensor([[7]]), use_cache=True).past_key_values
+        for layer, module in attention.items():
+            key, value = project_key_value(module, seen[layer], seen[layer])
+            torch.testing.assert_close(key, cache.layers[layer].keys, **CLOSE)
+            torch.testing.assert_close(value, cache.layers[layer].values, **CLOSE)
 
 
 @every_pair

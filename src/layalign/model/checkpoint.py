@@ -50,6 +50,7 @@ def save(
     state = model.state_dict() if state_dict is None else state_dict
     trained = {name: state[name].detach().contiguous() for name in model.trainable_names()}
     temporary = target / f"{WEIGHTS_NAME}.tmp"
+    temporary.touch()  # safetensors would create it readable by its owner alone
     save_file(trained, temporary, metadata={"format": "pt"})
     os.replace(temporary, target / WEIGHTS_NAME)
     if include_backbones:
