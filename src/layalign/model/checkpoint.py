@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from layalign.errors import CheckpointError
@@ -50,8 +50,8 @@ def save(
     state = model.state_dict() if state_dict is None else state_dict
     trained = {name: state[name].detach().contiguous() for name in model.trainable_names()}
     temporary = target / f"{WEIGHTS_NAME}.tmp"
-    temporary.touch()  # safetensors would create it readable by its owner alone
-    save_file(trained, temporary, metadata={"format": "pt"})
+    # Not `save_file`: the file that it creates can be read by its owner alone.
+    temporary.write_bytes(serialise(trained, metadata={"format": "pt"}))
     os.replace(temporary, target / WEIGHTS_NAME)
     if include_backbones:
         model.encoder.save_pretrained(target / ENCODER_FOLDER)
