@@ -127,6 +127,8 @@ def test_damaged_checkpoints(saved: Path, tmp_path: Path) -> None:
         LayAlignModel.from_pretrained(saved)
     with pytest.raises(CheckpointError, match="no checkpoint folder"):
         LayAlignModel.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="no checkpoint folder '/nowhere'"):
+        LayAlignModel.from_pretrained("/nowhere")
 
 
 def test_description_needs_no_backbones(saved: Path, backbones: dict[str, str]) -> None:

@@ -134,7 +134,8 @@ def find_folder(
     """
     folder = Path(name_or_path)
     if not folder.is_dir():
-        if folder.exists() or str(name_or_path).count("/") != 1:
+        is_path = folder.exists() or folder.is_absolute() or str(name_or_path).startswith(".")
+        if is_path or str(name_or_path).count("/") != 1:
             raise CheckpointError(
                 f"no checkpoint folder {str(name_or_path)!r}; expected a folder with config.json "
                 f"and {WEIGHTS_NAME}, or a hub id like user/name"
