@@ -48,12 +48,10 @@ def test_padding_sides() -> None:
         assert batch["attention_mask"][0].tolist() == (
             [0, 1, 1, 1, 1] if side == "left" else [1, 1, 1, 1, 0]
         )
-        assert torch.equal(
-            batch["labels"] != -100,
-            (batch["labels"] == batch["input_ids"])
-            & (batch["attention_mask"] == 1)
-            & (batch["labels"] != -100),
-        )
+        is_target = batch["labels"] != -100
+        assert torch.equal(batch["labels"][is_target], batch["input_ids"][is_target])
+        assert is_target.sum(1).tolist() == [3, 2]  # "she has" and "3", each with its EOS
+        assert batch["attention_mask"][is_target].all()
         assert (batch["labels"] == EOS).sum() == 2
 
 

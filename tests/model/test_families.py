@@ -80,7 +80,7 @@ def test_fusion_reaches_the_logits(family: str) -> None:
         gates = model.gates.data.clone()
         model.gates.data[slot] = 0
         changed = real_logits(model, batch)
-        assert all((a - b).abs().max() > 3e-4 for a, b in zip(fused, changed, strict=True)), slot
+        assert all((a - b).abs().max() > 1e-3 for a, b in zip(fused, changed, strict=True)), slot
         model.gates.data = gates
 
 

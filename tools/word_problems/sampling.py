@@ -252,7 +252,11 @@ def _holds(condition: str, values: Mapping[str, int]) -> bool:
 
 
 def _fits_split(template: Template, values: Mapping[str, int], steps: tuple[Step, ...]) -> bool:
-    """The number rule: train never sees a held-out number or equation, dev and test only those."""
+    """The number rule: train never sees a held-out number or equation.
+
+    Dev and test state only held-out numbers and those below 10, and of equations that train may
+    have only facts of two numbers up to 10.
+    """
     if template.split == "train":
         return not any(is_test_step(step) for step in steps)
     stated = [values[slot] for slot in template.mentioned]

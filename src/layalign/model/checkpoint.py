@@ -55,17 +55,13 @@ def save(
     os.replace(temporary, target / WEIGHTS_NAME)
     if include_backbones:
         model.encoder.save_pretrained(target / ENCODER_FOLDER)
-        _save_bare(model, target / LANGUAGE_MODEL_FOLDER)
+        model.language_model.save_pretrained(target / LANGUAGE_MODEL_FOLDER)
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(target)
     model.generation_config.save_pretrained(target)
     if push_to_hub:
         repo_id = kwargs.pop("repo_id", target.name)
         model.push_to_hub(repo_id, **kwargs)
-
-
-def _save_bare(model: LayAlignModel, folder: Path) -> None:
-    model.language_model.save_pretrained(folder)
 
 
 def load(
