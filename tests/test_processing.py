@@ -89,6 +89,18 @@ def test_split_digits_in_every_digit_system() -> None:
     assert make_processor().encoder_text("ana 120") == "ana 120"
 
 
+def test_a_question_that_is_long_in_the_language_model_is_left_out_of_its_text() -> None:
+    template = "question : {question} the answer is"
+    processor = make_processor(prompt_template=template, question_max_ratio=1.0)
+    readable = processor.encode("how many apples", question="how many apples does anna")
+    assert words(processor, readable["input_ids"]).endswith("how many apples does anna the answer is")
+    assert processor.truncations == {}
+    left_out = processor.encode("how many apples", question="how many apples does anna have")
+    assert words(processor, left_out["input_ids"]) == "<unk> : the answer is"
+    assert left_out["encoder_input_ids"] == readable["encoder_input_ids"]
+    assert processor.truncations == {"question": 1}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

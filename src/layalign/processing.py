@@ -51,6 +51,10 @@ class LayAlignProcessor:
         split_digits: Write every number of the encoder's text as single digits 0–9 with spaces
             between, whatever digit system it came in: the form in which most language models
             read numbers. The published code does not.
+        question_max_ratio: Leave the question out of the language model's text when it takes more
+            than this many tokens there for each encoder token: a script that the language model has
+            no word pieces for, which costs much and tells it little. None to leave it in always,
+            as the published code does.
         language_codes: For encoder tokenizers that want the source language (NLLB, mBART):
             BCP-47 tag to the tokenizer's own code, e.g. ``{"sw": "swh_Latn"}``.
     """
@@ -65,6 +69,7 @@ class LayAlignProcessor:
         prompt_max_length: int = 512,
         target_max_length: int = 512,
         split_digits: bool = False,
+        question_max_ratio: float | None = None,
         language_codes: Mapping[str, str] | None = None,
     ) -> None:
         """Check the settings."""
@@ -75,11 +80,14 @@ class LayAlignProcessor:
         self.prompt_max_length = prompt_max_length
         self.target_max_length = target_max_length
         self.split_digits = split_digits
+        self.question_max_ratio = question_max_ratio
         self.language_codes = dict(language_codes or {})
         self._truncations: Counter[str] = Counter()
         for name in ("encoder_max_length", "prompt_max_length", "target_max_length"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if question_max_ratio is not None and question_max_ratio <= 0:
+            raise ConfigError(f"question_max_ratio is {question_max_ratio}; expected more than 0")
         if tokenizer.eos_token_id is None:
             raise ConfigError(
                 "the language model's tokenizer has no EOS token, so targets could not end; set "
@@ -88,7 +96,8 @@ class LayAlignProcessor:
 
     @property
     def truncations(self) -> dict[str, int]:
-        """How many inputs were cut so far: ``encoder``, ``prompt`` and ``target``."""
+        """How many inputs were cut so far: ``encoder``, ``prompt``, ``target``; ``question`` counts
+        those that ``question_max_ratio`` left out."""
         return dict(self._truncations)
 
     def encode(
@@ -118,10 +127,11 @@ class LayAlignProcessor:
         """
         _check_text("text", text)
         template = self.prompt_template if prompt_template is None else prompt_template
-        prompt = self._encode_prompt(template, text if question is None else question)
+        source = self._encode_source(text, language)
+        prompt = self._encode_prompt(template, text if question is None else question, len(source))
         answer = [] if target is None else self._encode_target(target)
         return {
-            "encoder_input_ids": self._encode_source(text, language),
+            "encoder_input_ids": source,
             "input_ids": prompt + answer,
             "labels": [IGNORE_INDEX] * len(prompt) + answer,
         }
@@ -150,13 +160,17 @@ class LayAlignProcessor:
             ]
         return list(ids)
 
-    def _encode_prompt(self, template: str, question: str) -> list[int]:
+    def _encode_prompt(self, template: str, question: str, n_encoder: int) -> list[int]:
         if not template:
             return []
         head, cue, tail = template.partition(QUESTION)
         if not cue:
             return self._tokens(template)
         _check_text("question", question)
+        ratio = self.question_max_ratio
+        if ratio is not None and len(self._tokens(question)) > ratio * n_encoder:
+            self._truncations["question"] += 1
+            return self._tokens(head + tail)
         ids = self._tokens(head + question + tail)
         if len(ids) <= self.prompt_max_length:
             return ids
@@ -287,6 +301,7 @@ class LayAlignProcessor:
             "prompt_max_length": self.prompt_max_length,
             "target_max_length": self.target_max_length,
             "split_digits": self.split_digits,
+            "question_max_ratio": self.question_max_ratio,
             "language_codes": self.language_codes,
         }
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "word_problems"
 SHIPPED = ROOT / "src" / "layalign" / "data" / "word_problems"
 SPLITS = {"train": 1600, "dev": 60, "test": 250}
+ENGLISH = {"english": 2400, "drill": 1600}
 LANGUAGES = {path.stem for path in (TOOL / "languages").glob("*.yaml")}
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)\.")
 
@@ -33,7 +34,11 @@ def read(split: str) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, list[Row]]:
-    return {split: read(split) for split in SPLITS}
+    found = {split: read(split) for split in SPLITS}
+    stories, drills = [], []
+    for row in read("english"):
+        (drills if row["template"] == "drill" else stories).append(row)
+    return {**found, "english": stories, "drill": drills}
 
 
 def equations(rows: list[Row]) -> list[Equation]:
@@ -58,7 +63,7 @@ def test_regenerating_gives_the_shipped_files(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         subprocess.run([*command, str(tmp_path / folder)], check=True, capture_output=True)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["README.md", *sorted(f"{split}.jsonl.gz" for split in SPLITS)]
+    assert names == ["README.md", *sorted(f"{split}.jsonl.gz" for split in (*SPLITS, "english"))]
     for name in names:
         first = (tmp_path / "one" / name).read_bytes()
         shipped = (SHIPPED / name).read_bytes()
@@ -86,7 +91,30 @@ def test_rows_are_complete_and_parallel(rows: dict[str, list[Row]], split: str) 
             assert not set("{}") & set(text)
 
 
-@pytest.mark.parametrize("split", SPLITS)
+def test_english_rows_are_complete(rows: dict[str, list[Row]]) -> None:
+    for kind, count in ENGLISH.items():
+        assert sorted(row["id"] for row in rows[kind]) == [f"{kind}-{i:04d}" for i in range(count)]
+        for row in rows[kind]:
+            assert set(row) == {"id", "template", "split", "answer", "reasoning", "questions"}
+            assert row["split"] == "english"
+            assert set(row["questions"]) == {"en"}
+    stories = [row["template"] for row in rows["english"]]
+    assert len(set(stories)) >= 200
+    others = {row["template"] for split in SPLITS for row in rows[split]}
+    assert not others & set(stories)
+
+
+def test_drills_are_right_and_keep_to_the_numbers_of_train(rows: dict[str, list[Row]]) -> None:
+    compute = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
+    for row in rows["drill"]:
+        steps = equations([row])
+        assert row["questions"]["en"] == " ".join(f"{x} {sign} {y}" for x, sign, y, _ in steps)
+        assert row["reasoning"] == " ".join(f"{x} {sign} {y} = {z}." for x, sign, y, z in steps)
+        assert all(compute[sign](x, y) == z >= 1 for x, sign, y, z in steps)
+        assert row["answer"] == str(steps[-1][3])
+
+
+@pytest.mark.parametrize("split", [*SPLITS, "english"])
 def test_answers_follow_from_the_reasoning(rows: dict[str, list[Row]], split: str) -> None:
     compute = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
     for row in rows[split]:
@@ -101,7 +129,7 @@ def test_answers_follow_from_the_reasoning(rows: dict[str, list[Row]], split: st
         assert steps[-1][3] <= 999
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", [*SPLITS, "english"])
 def test_english_questions_state_their_numbers(rows: dict[str, list[Row]], split: str) -> None:
     words = yaml.safe_load((TOOL / "languages" / "en.yaml").read_text("utf-8"))["number_words"]
     values = {word: number for number, word in words["default"].items()}
@@ -109,10 +137,10 @@ def test_english_questions_state_their_numbers(rows: dict[str, list[Row]], split
         tokens = re.findall(r"\w+", row["questions"]["en"].lower())
         written = {values.get(token, int(token) if token.isdigit() else 0) for token in tokens}
         assert stated_numbers(row) <= written, row["id"]
-        assert len(tokens) <= 26
+        assert len(tokens) <= (30 if split == "english" else 26)
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", [*SPLITS, "english"])
 def test_templates_are_balanced_and_questions_differ(
     rows: dict[str, list[Row]], split: str
 ) -> None:
@@ -135,7 +163,7 @@ def test_about_a_quarter_of_small_numbers_is_written_as_a_word(rows: dict[str, l
 
 
 def test_stories_are_disjoint(rows: dict[str, list[Row]]) -> None:
-    stories = {split: {row["template"] for row in found} for split, found in rows.items()}
+    stories = {split: {row["template"] for row in rows[split]} for split in SPLITS}
     assert {split: len(found) for split, found in stories.items()} == {
         "train": 64,
         "dev": 6,
@@ -154,13 +182,17 @@ def test_names_of_the_test_split_are_new(rows: dict[str, list[Row]], language: s
     }
     assert not written["train"] & written["test"]
     if language == "en":  # elsewhere names are inflected
-        for split, banned in (("train", "test"), ("dev", "test"), ("test", "train")):
+        splits = [*((split, "test") for split in ("train", "dev", "english")), ("test", "train")]
+        for split, banned in splits:
             text = " ".join(row["questions"]["en"] for row in rows[split])
             assert not written[banned] & set(re.findall(r"\w+", text))
 
 
-def test_held_out_numbers_never_are_operands_in_train(rows: dict[str, list[Row]]) -> None:
-    for left, _, right, _ in equations(rows["train"]):
+@pytest.mark.parametrize("split", ["train", *ENGLISH])
+def test_held_out_numbers_never_are_operands_in_train(
+    rows: dict[str, list[Row]], split: str
+) -> None:
+    for left, _, right, _ in equations(rows[split]):
         assert not any(map(is_held_out, (left, right)))
 
 
@@ -175,13 +207,14 @@ def test_held_out_splits_state_only_held_out_numbers(
 
 
 def test_no_equation_of_a_held_out_split_occurs_in_train(rows: dict[str, list[Row]]) -> None:
-    shared = set(equations(rows["train"])) & set(equations(rows["dev"] + rows["test"]))
+    train = [row for split in ("train", *ENGLISH) for row in rows[split]]
+    shared = set(equations(train)) & set(equations(rows["dev"] + rows["test"]))
     assert all(max(left, right) <= 10 for left, _, right, _ in shared)
 
 
 def copy_tool(folder: Path) -> None:
     """Copy the generator without its languages, to try others."""
-    for path in [*TOOL.glob("*.py"), TOOL / "catalogue.yaml"]:
+    for path in [*TOOL.glob("*.py"), *TOOL.glob("*.yaml")]:
         shutil.copy(path, folder)
     (folder / "languages").mkdir()
 

@@ -55,6 +55,18 @@ def test_it_learns_with_all_weights(dtype, new_language_model, processor, exampl
     assert language_model.config.use_cache == use_cache
 
 
+def test_embedding_noise_is_in_training_alone(new_language_model, processor, examples):
+    plain, noisy = new_language_model(), new_language_model()
+    noise = replace(CONFIG, embedding_noise=20.0)
+    quiet = finetune(plain, processor, examples)
+    loud = finetune(noisy, processor, examples, noise)
+    assert loud.losses[0] != quiet.losses[0]
+    assert not noisy.get_input_embeddings()._forward_hooks
+    ids = torch.tensor([[1, 5, 6]])
+    noisy.train()
+    assert torch.equal(noisy(ids).logits, noisy(ids).logits)
+
+
 def test_requires_grad_is_left_as_found(new_language_model, processor, examples):
     language_model = new_language_model().requires_grad_(False)
     result = finetune(language_model, processor, examples)

@@ -77,6 +77,7 @@ def test_overrides(tmp_path):
         ("data.task.train.0.split=null", r"data.task.train\[0\]: .*needs a split"),
         ("data.task=null", "stage.task has no data; add data.task.train"),
         ("stage.task=fast", "stage.task is 'fast'; expected a mapping"),
+        ("stage.task.embedding_noise=5", "the language model is frozen there; move it to"),
         ("stage={}", "stage: neither translation nor task"),
         ("processor.chat=1", "processor.chat is 1; expected true or false"),
         ("processor.system=Hi", "processor: system is set without chat"),

@@ -21,6 +21,14 @@ def find_problems(language: Language, english: Language, catalogue: Catalogue) -
     if found:
         return found
     found += _names(language) + _classes(language) + _number_words(language)
+    return found + find_sentence_problems(language, english, catalogue)
+
+
+def find_sentence_problems(
+    language: Language, english: Language, catalogue: Catalogue
+) -> list[str]:
+    """Everything that is wrong with the sentences of a language."""
+    found = []
     for template in catalogue.templates.values():
         wrong = _sentence(language, english, template)
         found += wrong or _rendered(language, catalogue, template)

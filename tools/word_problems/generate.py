@@ -13,11 +13,12 @@ import io
 import json
 import random
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from checks import find_problems
+from checks import find_problems, find_sentence_problems
 from language import Language
-from sampling import SEED, SIZES, Catalogue, Problem, draw
+from sampling import ENGLISH_SIZE, N_DRILLS, SEED, SIZES, Catalogue, Problem, draw, draw_drills
 from strict_yaml import CatalogueError
 
 HERE = Path(__file__).parent
@@ -37,6 +38,7 @@ def main() -> int:
         if _report(catalogue, list(languages)):
             return 1
         write_data_set(catalogue, languages, args.output)
+        write_english(catalogue, languages["en"], args.output)
     except CatalogueError as error:
         print(error, file=sys.stderr)
         return 1
@@ -88,8 +90,8 @@ def _show(catalogue: Catalogue, tag: str, count: int) -> int:
     english, language = _load("en"), _load(tag)
     rng = random.Random(SEED)
     by_template: dict[str, list[Problem]] = {}
-    for split in SIZES:
-        for problem in draw(catalogue, split):
+    for split, size in SIZES.items():
+        for problem in draw(catalogue, split, size):
             by_template.setdefault(problem.template.id, []).append(problem)
     order = rng.sample(list(by_template), len(by_template))
     for index in range(count):
@@ -102,18 +104,50 @@ def _show(catalogue: Catalogue, tag: str, count: int) -> int:
 def write_data_set(catalogue: Catalogue, languages: dict[str, Language], output: Path) -> None:
     """Write ``train``, ``dev`` and ``test.jsonl.gz`` and the data card."""
     output.mkdir(parents=True, exist_ok=True)
-    for split in SIZES:
-        # Neighbours of one template compress far better; the ids keep the balanced order.
-        problems = sorted(
-            draw(catalogue, split), key=lambda problem: (problem.template.id, problem.id)
-        )
-        lines = [json.dumps(_row(problem, languages), ensure_ascii=False) for problem in problems]
-        (output / f"{split}.jsonl.gz").write_bytes(_gzip("\n".join(lines) + "\n"))
+    for split, size in SIZES.items():
+        rows = _grouped(draw(catalogue, split, size))
+        _write_rows(output / f"{split}.jsonl.gz", [_row(row, languages) for row in rows])
     card = (HERE / "data_card.md").read_text(encoding="utf-8")
     rows = [f"| `{tag}` | {language.locale.english_name} |" for tag, language in languages.items()]
     (output / "README.md").write_text(
         card.replace("<languages>", "\n".join(rows)), encoding="utf-8"
     )
+
+
+def write_english(catalogue: Catalogue, english: Language, output: Path) -> None:
+    """Write ``english.jsonl.gz``: more stories, and bare sums.
+
+    Raises:
+        CatalogueError: A story of ``english.yaml`` is not valid.
+    """
+    path = HERE / "english.yaml"
+    stories, sentences = catalogue.with_english(path)
+    language = english.with_sentences(path.name, sentences)
+    if problems := find_sentence_problems(language, language, stories):
+        raise CatalogueError("\n".join(problems))
+    rows = [_row(p, {"en": language}) for p in _grouped(draw(stories, "english", ENGLISH_SIZE))]
+    drills = [
+        {
+            "id": drill.id,
+            "template": "drill",
+            "split": "english",
+            "answer": str(drill.steps[-1].result),
+            "reasoning": drill.reasoning,
+            "questions": {"en": drill.question},
+        }
+        for drill in draw_drills(N_DRILLS)
+    ]
+    _write_rows(output / "english.jsonl.gz", rows + drills)
+
+
+def _grouped(problems: list[Problem]) -> list[Problem]:
+    """Neighbours of one template compress far better; the ids keep the balanced order."""
+    return sorted(problems, key=lambda problem: (problem.template.id, problem.id))
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_bytes(_gzip("\n".join(lines) + "\n"))
 
 
 def _row(problem: Problem, languages: dict[str, Language]) -> dict[str, object]:

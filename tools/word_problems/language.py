@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -64,6 +65,15 @@ class Language:
                 f"{self.file}: templates.{problem.template.id}: {error.args[0]}"
             ) from error
         return _SENTENCE_START.sub(self._capital, text)
+
+    def with_sentences(self, file: str, sentences: Mapping[str, str]) -> Language:
+        """The same language telling other stories."""
+        other = copy.copy(self)
+        other.file = file
+        other.templates = {
+            key: other._parse(f"{key}.text", text) for key, text in sentences.items()
+        }
+        return other
 
     def category(self, number: int) -> str:
         """The plural category of a number: CLDR's, unless ``plural`` maps it to another."""

@@ -5,20 +5,24 @@ from __future__ import annotations
 import operator
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from strict_yaml import CatalogueError, load_mapping
+from strict_yaml import CatalogueError, load_entries, load_mapping
 
 SEED = 20260
 SIZES = {"train": 1600, "dev": 60, "test": 250}
+ENGLISH_SIZE = 2400
+N_DRILLS, SUMS_PER_DRILL = 1600, 8
 WORDS = range(2, 13)
 """Numbers that may be written as words; every language needs a word for each."""
 WORD_SHARE = 0.25
 MAX_TRIES = 50_000
 DEFAULT_MOST = 120
 
+# Subtraction is what the small model finds hardest.
+_SIGNS = "+----*/"
 OPERATORS: dict[str, Callable[[int, int], int]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -90,13 +94,36 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Drill:
+    """Bare sums: arithmetic without a story, for the language model alone."""
+
+    id: str
+    steps: tuple[Step, ...]
+
+    @property
+    def question(self) -> str:
+        """The sums without their results."""
+        return " ".join(f"{step.left} {step.operator} {step.right}" for step in self.steps)
+
+    @property
+    def reasoning(self) -> str:
+        """The sums with their results."""
+        return " ".join(f"{step}." for step in self.steps)
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """The persons, nouns and templates that all languages share."""
 
     genders: Mapping[str, str]
     names: Mapping[str, tuple[str, ...]]
-    nouns: tuple[str, ...]
+    groups: Mapping[str, tuple[str, ...]]
     templates: Mapping[str, Template]
+
+    @property
+    def nouns(self) -> tuple[str, ...]:
+        """All nouns."""
+        return tuple(noun for group in self.groups.values() for noun in group)
 
     @classmethod
     def load(cls, path: Path) -> Catalogue:
@@ -114,12 +141,30 @@ class Catalogue:
                 name: sex for people in data["persons"].values() for name, sex in people.items()
             },
             names={"train": names["train"], "dev": names["train"], "test": names["test"]},
-            nouns=tuple(noun for group in data["nouns"].values() for noun in group),
+            groups=data["nouns"],
             templates={
                 key: _template(path, key, entry, data["nouns"])
                 for key, entry in data["templates"].items()
             },
         )
+
+
+    def with_english(self, path: Path) -> tuple[Catalogue, dict[str, str]]:
+        """Read the stories of ``english.yaml``: the same persons and nouns, and their sentences.
+
+        Raises:
+            CatalogueError: A story is not valid, or its name is taken.
+        """
+        stories = load_entries(path)
+        if taken := set(stories) & set(self.templates):
+            raise CatalogueError(f"{path.name}: {sorted(taken)} are names of the catalogue")
+        sentences = {key: str(entry.pop("text", "")) for key, entry in stories.items()}
+        templates = {
+            key: _template(path, key, {**entry, "split": "english"}, self.groups)
+            for key, entry in stories.items()
+        }
+        names = {**self.names, "english": self.names["train"]}
+        return replace(self, templates=templates, names=names), sentences
 
 
 def _template(
@@ -160,15 +205,39 @@ def is_table_fact(step: Step) -> bool:
     return max(step.left, step.right) <= 10
 
 
-def draw(catalogue: Catalogue, split: str) -> list[Problem]:
-    """Draw all problems of a split, in the order of their ids; templates take turns."""
+def draw(catalogue: Catalogue, split: str, size: int) -> list[Problem]:
+    """Draw the problems of a split, in the order of their ids; templates take turns."""
     templates = [entry for entry in catalogue.templates.values() if entry.split == split]
     sources = [_problems_of(catalogue, template) for template in templates]
     problems = []
-    for index in range(SIZES[split]):
+    for index in range(size):
         fields = next(sources[index % len(sources)])
         problems.append(Problem(id=f"{split}-{index:04d}", **fields))
     return problems
+
+
+def draw_drills(count: int) -> list[Drill]:
+    """Draw bare sums that keep to the number rule of the training problems."""
+    rng = random.Random(f"{SEED}:drills")
+    return [
+        Drill(f"drill-{index:04d}", tuple(_draw_sum(rng) for _ in range(SUMS_PER_DRILL)))
+        for index in range(count)
+    ]
+
+
+def _draw_sum(rng: random.Random) -> Step:
+    while True:
+        sign = rng.choice(_SIGNS)
+        small, large = rng.randint(2, 11), rng.randint(2, 99)
+        left, right = {
+            "+": (large, rng.randint(2, 40)),
+            "-": (large, rng.randint(2, 40)),
+            "*": (rng.randint(2, 11), small),
+            "/": (rng.randint(2, 11) * small, small),
+        }[sign]
+        step = Step(sign, left, right, OPERATORS[sign](left, right))
+        if step.result >= 1 and not is_test_step(step):
+            return step
 
 
 def _problems_of(catalogue: Catalogue, template: Template) -> Iterator[dict[str, Any]]:
@@ -257,7 +326,7 @@ def _fits_split(template: Template, values: Mapping[str, int], steps: tuple[Step
     Dev and test state only held-out numbers and those below 10, and of equations that train may
     have only facts of two numbers up to 10.
     """
-    if template.split == "train":
+    if template.split in ("train", "english"):
         return not any(is_test_step(step) for step in steps)
     stated = [values[slot] for slot in template.mentioned]
     return all(is_test_step(step) or is_table_fact(step) for step in steps) and all(

@@ -32,15 +32,27 @@ def load_mapping(
     Raises:
         CatalogueError: The file is not YAML, a required key is missing or a key is unknown.
     """
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, CatalogueError) as error:
-        raise CatalogueError(f"{path.name}: {' '.join(str(error).split())}") from error
-    found = set(data) if isinstance(data, dict) else set()
+    data = load_entries(path)
+    found = set(data)
     missing, unknown = required - found, found - required - optional
     if missing or unknown:
         raise CatalogueError(
             f"{path.name}: top-level keys: missing {sorted(missing)}, "
             f"unknown {sorted(map(str, unknown))}"
         )
-    return dict(data)
+    return data
+
+
+def load_entries(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping with any keys.
+
+    Raises:
+        CatalogueError: The file is not YAML or not a mapping.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, CatalogueError) as error:
+        raise CatalogueError(f"{path.name}: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise CatalogueError(f"{path.name}: expected a mapping, found {type(data).__name__}")
+    return data

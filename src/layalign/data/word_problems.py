@@ -10,7 +10,7 @@ from layalign.data.languages import check_language
 from layalign.data.lines import read_lines
 from layalign.errors import ConfigError, DataError
 
-SPLITS = ("train", "dev", "test")
+SPLITS = ("train", "dev", "test", "english")
 
 Target = Literal["reasoning", "english"]
 

@@ -280,6 +280,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
         fusion_mask: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         label_logits_only: bool = False,
+        logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Compute logits and, with ``labels``, the loss.
@@ -304,6 +305,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
                 over this batch divided by it, else the mean over this batch's targets.
             label_logits_only: Compute logits only for the last positions, from the one that
                 predicts the first label on (saves memory and time in training).
+            logits_to_keep: As in transformers: that many last positions, 0 for all, or indices.
             **kwargs: Passed to the language model (``past_key_values``, ``use_cache`` …).
         """
         if encoder_input_ids is not None:
@@ -319,12 +321,13 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             kwargs.setdefault("use_cache", False)
         if labels is not None and label_logits_only:
             kept = label_positions(labels)
-            kwargs["logits_to_keep"], labels = kept, labels[:, kept]
+            logits_to_keep, labels = kept, labels[:, kept]
         output = self.language_model(
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
+            logits_to_keep=logits_to_keep,
             **self._fusion(fusion_keys, fusion_values, fusion_mask),
             **kwargs,
         )

@@ -53,6 +53,7 @@ def training_arguments(
         # The sampler covers the whole run, so that updates run on over the end of an epoch.
         num_train_epochs=1,
         max_grad_norm=config.max_grad_norm,
+        neftune_noise_alpha=config.embedding_noise,
         seed=config.seed,
         use_cpu=device.type == "cpu",
         eval_strategy="no",

@@ -97,6 +97,7 @@ class ProcessorRecipe:
     prompt_max_length: int = 512
     target_max_length: int = 512
     split_digits: bool = False
+    question_max_ratio: float | None = None
     language_codes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -139,6 +140,13 @@ class StagesRecipe:
         """See that something is trained."""
         if self.translation is None and self.task is None:
             raise ConfigError("neither translation nor task is given; add at least one")
+        for name in ("translation", "task"):
+            stage = getattr(self, name)
+            if stage is not None and stage.embedding_noise is not None:
+                raise ConfigError(
+                    f"stage.{name}.embedding_noise is set, but the language model is frozen there; "
+                    "move it to stage.finetune"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

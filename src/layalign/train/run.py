@@ -228,13 +228,16 @@ class _Run:
         if self.recipe.model.init != "lexical" or begun:
             return
         settings = self.recipe.model.lexical
-        targets = [e.target for name in self.composite for e in self.train_data[name] if e.target]
+        # All of it English: what the stages are to say and what the language model has read. A wide
+        # vocabulary matters, because a word that is missing here is a word without a soft token.
+        english = [e.target for name in self.composite for e in self.train_data[name] if e.target]
+        english += [e.text for e in self.train_data.get("finetune", ())]
         progress = self.progress
         with self.phase("lexical"):
             error = lexical_start(
                 self.model,
                 self.processor,
-                spread(list(dict.fromkeys(targets)), settings.texts),
+                spread(list(dict.fromkeys(english)), settings.texts),
                 updates=settings.updates,
                 batch_size=settings.batch_size,
                 lr=settings.lr,

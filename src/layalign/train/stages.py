@@ -80,6 +80,11 @@ class StageConfig:
     max_grad_norm: float = 1.0
     """Gradients of a larger norm are scaled down to it; 0 for never."""
 
+    embedding_noise: float | None = None
+    """Strength of NEFTune's uniform noise on the word embeddings (Jain et al., arXiv 2310.05914), only
+    for fine-tuning the language model itself. A model that has learned to read through noise reads
+    soft tokens, which are never quite word embeddings, far better."""
+
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic: ``auto`` is the type that the backbones were loaded in; ``bfloat16`` also works
     on float32 backbones (autocast). Trained parameters are always float32."""
@@ -195,7 +200,7 @@ class StageConfig:
 _DTYPES = ("auto", "bfloat16", "float32")
 _LIMITS = ("epochs", "max_updates", "max_examples", "max_tokens", "max_minutes")
 _POSITIVE = (
-    *("lr", "gate_lr", "eps", "batch_size", "micro_batch_size", *_LIMITS),
+    *("lr", "gate_lr", "eps", "embedding_noise", "batch_size", "micro_batch_size", *_LIMITS),
     *("encoder_max_length", "prompt_max_length", "target_max_length"),
     *("eval_every", "keep_checkpoints"),
 )
