@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "word_problems"
 SHIPPED = ROOT / "src" / "layalign" / "data" / "word_problems"
 SPLITS = {"train": 1600, "dev": 60, "test": 250}
-ENGLISH = {"english": 2400, "drill": 1600}
+ENGLISH = {"english": 2400, "drill": 2400}
 LANGUAGES = {path.stem for path in (TOOL / "languages").glob("*.yaml")}
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)\.")
 

@@ -14,7 +14,7 @@ from strict_yaml import CatalogueError, load_entries, load_mapping
 SEED = 20260
 SIZES = {"train": 1600, "dev": 60, "test": 250}
 ENGLISH_SIZE = 2400
-N_DRILLS, SUMS_PER_DRILL = 1600, 8
+N_DRILLS, SUMS_PER_DRILL = 2400, 4
 WORDS = range(2, 13)
 """Numbers that may be written as words; every language needs a word for each."""
 WORD_SHARE = 0.25
