@@ -93,7 +93,7 @@ def test_a_question_that_is_long_in_the_language_model_is_left_out_of_its_text()
     template = "question : {question} the answer is"
     processor = make_processor(prompt_template=template, question_max_ratio=1.0)
     readable = processor.encode("how many apples", question="how many apples does anna")
-    assert words(processor, readable["input_ids"]).endswith("how many apples does anna the answer is")
+    assert words(processor, readable["input_ids"]).endswith("does anna the answer is")
     assert processor.truncations == {}
     left_out = processor.encode("how many apples", question="how many apples does anna have")
     assert words(processor, left_out["input_ids"]) == "<unk> : the answer is"

@@ -6,21 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import TextStreamer
 
 from layalign.data import Example
 from layalign.errors import ConfigError, DataError
-from layalign.eval.runner import with_question
-from layalign.eval.systems import BareLLM, LayAlignSystem, System
-from layalign.model import LayAlignModel
-from layalign.processing import LayAlignProcessor
+from layalign.eval.systems import BARE, LAYALIGN, System, load_checkpoint, make_systems
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 UNKNOWN_LANGUAGE = "und"
 """BCP-47's tag for text of which the language is not stated."""
+
+_KEYS = {LAYALIGN: "answer", BARE: "bare"}
 
 
 def generate(
@@ -59,20 +57,14 @@ def generate(
     examples = [Example(text=text, language=language or UNKNOWN_LANGUAGE) for text in texts]
     if not examples:
         raise DataError("there is no text to answer; expected at least one")
-    model = LayAlignModel.from_pretrained(checkpoint)
-    processor = LayAlignProcessor.from_pretrained(checkpoint)
-    if torch.cuda.is_available():
-        model.to("cuda")  # type: ignore[arg-type]
-    options: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens,
-        "generation": _decoding(processor.tokenizer, temperature, num_beams, stream),
-    }
-    systems: dict[str, System] = {"answer": LayAlignSystem(model, processor, **options)}
-    if base:
-        template = with_question(processor.prompt_template)
-        systems["bare"] = BareLLM(
-            model.language_model, processor.tokenizer, prompt_template=template, **options
-        )
+    model, processor = load_checkpoint(checkpoint)
+    systems = make_systems(
+        model,
+        processor,
+        bare=base,
+        max_new_tokens=max_new_tokens,
+        generation=_decoding(processor.tokenizer, temperature, num_beams, stream),
+    )
     # A stream holds one answer at a time, and all systems' answers to a text together.
     groups = [examples] if stream is None else [[example] for example in examples]
     return [row for group in groups for row in _answer(systems, group, batch_size)]
@@ -85,7 +77,7 @@ def _answer(
         name: system.answer(examples, batch_size=batch_size) for name, system in systems.items()
     }
     return [
-        {"text": example.text} | {name: column[i] for name, column in columns.items()}
+        {"text": example.text} | {_KEYS[name]: column[i] for name, column in columns.items()}
         for i, example in enumerate(examples)
     ]
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoProcessor, AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
 from layalign.errors import CheckpointError, ConfigError, DataError
 from layalign.model.checkpoint import find_folder
 from layalign.model.config import LayAlignConfig
 from layalign.model.sequence import IGNORE_INDEX
+from layalign.padding import pad_id, pad_rows
 
 QUESTION = "{question}"
 CONFIG_NAME = "processor_config.json"
@@ -96,8 +96,7 @@ class LayAlignProcessor:
 
     @property
     def truncations(self) -> dict[str, int]:
-        """How many inputs were cut so far: ``encoder``, ``prompt``, ``target``; ``question`` counts
-        those that ``question_max_ratio`` left out."""
+        """Inputs cut so far: ``encoder``, ``prompt``, ``target``; left out: ``question``."""
         return dict(self._truncations)
 
     def encode(
@@ -208,16 +207,16 @@ class LayAlignProcessor:
             is LLM text, ``input_ids``, ``attention_mask`` and, when there are targets,
             ``labels``, ``(batch, text_len)``.
         """
-        ids, mask = _pad(
-            [f["encoder_input_ids"] for f in features], _pad_id(self.encoder_tokenizer)
+        ids, mask = pad_rows(
+            [f["encoder_input_ids"] for f in features], pad_id(self.encoder_tokenizer)
         )
         batch = {"encoder_input_ids": ids, "encoder_attention_mask": mask}
         if any(f["input_ids"] for f in features):
             left = padding_side == "left"
             texts = [f["input_ids"] for f in features]
-            ids, mask = _pad(texts, _pad_id(self.tokenizer), left=left)
+            ids, mask = pad_rows(texts, pad_id(self.tokenizer), left=left)
             batch |= {"input_ids": ids, "attention_mask": mask}
-            labels, _ = _pad([f["labels"] for f in features], IGNORE_INDEX, left=left)
+            labels, _ = pad_rows([f["labels"] for f in features], IGNORE_INDEX, left=left)
             if (labels != IGNORE_INDEX).any():
                 batch["labels"] = labels
         return BatchEncoding(batch)
@@ -392,24 +391,6 @@ def _column(name: str, value: str | Sequence[str] | None, length: int) -> Sequen
     if len(value) != length:
         raise DataError(f"{name} has {len(value)} entries for {length} texts; expected as many")
     return value
-
-
-def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-    return int(next(i for i in candidates if i is not None))
-
-
-def _pad(
-    rows: Sequence[Sequence[int]], value: int, *, left: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), value, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        place = slice(width - len(row), None) if left else slice(len(row))
-        ids[i, place] = torch.tensor(row, dtype=torch.long)
-        mask[i, place] = 1
-    return ids, mask
 
 
 AutoProcessor.register(LayAlignConfig, LayAlignProcessor, exist_ok=True)

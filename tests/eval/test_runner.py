@@ -7,7 +7,7 @@ import pytest
 import factories
 from layalign.data import DataSource, Example
 from layalign.errors import CheckpointError, ConfigError, DataError
-from layalign.eval import evaluate, evaluate_checkpoint, runner
+from layalign.eval import evaluate, evaluate_checkpoint, systems
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 
@@ -150,7 +150,7 @@ def test_evaluate_checkpoint_without_the_bare_llm(checkpoint: Path) -> None:
 def test_wrong_data_shows_before_models_are_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_systems", lambda *_: pytest.fail("models were loaded"))
+    monkeypatch.setattr(systems, "load_checkpoint", lambda _: pytest.fail("models were loaded"))
     with pytest.raises(DataError, match="no such file"):
         evaluate_checkpoint("nowhere", data=str(tmp_path / "a.jsonl"))
     with pytest.raises(DataError, match="unknown language"):
@@ -165,5 +165,5 @@ def test_wrong_checkpoint(tmp_path: Path) -> None:
 
 
 def test_with_question() -> None:
-    assert runner.with_question("Q: {question} A:") == "Q: {question} A:"
-    assert runner.with_question("A:") == "{question}\nA:"
+    assert systems.with_question("Q: {question} A:") == "Q: {question} A:"
+    assert systems.with_question("A:") == "{question}\nA:"

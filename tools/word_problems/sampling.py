@@ -148,7 +148,6 @@ class Catalogue:
             },
         )
 
-
     def with_english(self, path: Path) -> tuple[Catalogue, dict[str, str]]:
         """Read the stories of ``english.yaml``: the same persons and nouns, and their sentences.
 

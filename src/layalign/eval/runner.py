@@ -159,7 +159,14 @@ def evaluate_checkpoint(
     source = _source(data, split, languages, limit)
     examples = load_examples(source)
     _check(examples, metric)  # before the models are loaded, which takes long
-    systems = _systems(checkpoint, base, base_prompt_template, max_new_tokens)
+    from layalign.eval.systems import BARE, LAYALIGN, load_checkpoint, make_systems
+
+    systems = make_systems(
+        *load_checkpoint(checkpoint),
+        bare=base,
+        bare_prompt_template=base_prompt_template,
+        max_new_tokens=max_new_tokens,
+    )
     results: dict[str, EvaluationResult] = {}
     for name, system in systems.items():
         results[name] = evaluate(
@@ -174,7 +181,7 @@ def evaluate_checkpoint(
         "data": source.name or source.path,
         "split": source.split,
         "metric": metric,
-        **compare(results["LayAlign"], results.get("bare LLM"), trained=trained),
+        **compare(results[LAYALIGN], results.get(BARE), trained=trained),
         "new_tokens": {name: result.new_tokens for name, result in results.items()},
         "seconds": {name: result.seconds for name, result in results.items()},
         "versions": {name: version(name) for name in ("torch", "transformers")},
@@ -195,42 +202,6 @@ def _source(
     if data in NAMES:
         return DataSource(name=data, split=split, languages=tags, limit=limit)
     return DataSource(path=data, languages=tags, limit=limit)
-
-
-def _systems(
-    checkpoint: str | PathLike[str],
-    base: bool,
-    base_prompt_template: str | None,
-    max_new_tokens: int,
-) -> dict[str, System]:
-    import torch
-
-    from layalign.eval.systems import BareLLM, LayAlignSystem
-    from layalign.model import LayAlignModel
-    from layalign.processing import LayAlignProcessor
-
-    model = LayAlignModel.from_pretrained(checkpoint)
-    processor = LayAlignProcessor.from_pretrained(checkpoint)
-    if torch.cuda.is_available():
-        model.to("cuda")  # type: ignore[arg-type]
-    systems: dict[str, System] = {}
-    if base:
-        template = base_prompt_template or with_question(processor.prompt_template)
-        systems["bare LLM"] = BareLLM(
-            model.language_model,
-            processor.tokenizer,
-            prompt_template=template,
-            max_new_tokens=max_new_tokens,
-        )
-    systems["LayAlign"] = LayAlignSystem(model, processor, max_new_tokens=max_new_tokens)
-    return systems
-
-
-def with_question(prompt_template: str) -> str:
-    """Return a template that shows the question to a language model without an encoder."""
-    if "{question}" in prompt_template:
-        return prompt_template
-    return "{question}\n" + prompt_template
 
 
 def _part(progress: Progress | None, name: str, part: int, parts: int) -> Progress | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -12,14 +13,16 @@ from torch import Tensor, nn
 
 from layalign.data import Example
 from layalign.errors import ConfigError
+from layalign.model import LayAlignModel
+from layalign.padding import pad_id, pad_rows
+from layalign.processing import LayAlignProcessor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from layalign.model import LayAlignModel
-    from layalign.processing import LayAlignProcessor
 
 QUESTION = "{question}"
+LAYALIGN, BARE = "LayAlign", "bare LLM"
 
 Feature = dict[str, list[int]]
 """Token ids of one example, by the name of the model's input."""
@@ -182,9 +185,61 @@ class BareLLM(_BatchedSystem):
 
     def _generate(self, features: list[Feature], arguments: dict[str, Any]) -> Tensor:
         rows = [feature["input_ids"] for feature in features]
-        batch = pad_left(rows, pad_id(self.tokenizer), self.model.device)
-        ids: Tensor = self.model.generate(**batch, **arguments)  # type: ignore[operator]
-        return ids[:, batch["input_ids"].shape[1] :]
+        ids, mask = pad_rows(rows, pad_id(self.tokenizer), left=True)
+        ids, mask = ids.to(self.model.device), mask.to(self.model.device)
+        full: Tensor = self.model.generate(  # type: ignore[operator]
+            input_ids=ids, attention_mask=mask, **arguments
+        )
+        return full[:, ids.shape[1] :]
+
+
+def load_checkpoint(checkpoint: str | PathLike[str]) -> tuple[LayAlignModel, LayAlignProcessor]:
+    """Load a checkpoint's model, to a GPU if there is one, and its processor.
+
+    Raises:
+        LayAlignError: The checkpoint cannot be used.
+    """
+    model = LayAlignModel.from_pretrained(checkpoint)
+    if torch.cuda.is_available():
+        model.to("cuda")  # type: ignore[arg-type]
+    return model, LayAlignProcessor.from_pretrained(checkpoint)
+
+
+def make_systems(
+    model: LayAlignModel,
+    processor: LayAlignProcessor,
+    *,
+    bare: bool = True,
+    bare_prompt_template: str | None = None,
+    **options: Any,
+) -> dict[str, System]:
+    """LayAlign and, beside it, its bare language model.
+
+    Args:
+        model: What answers.
+        processor: Its own.
+        bare: Whether the bare language model is wanted too.
+        bare_prompt_template: Its prompt, with ``{question}``; the processor's by default, with
+            the question on a line before it if it does not take the question itself.
+        **options: Of both systems, such as ``max_new_tokens``.
+
+    Returns:
+        ``LayAlign`` and, if wanted, ``bare LLM``.
+    """
+    systems: dict[str, System] = {LAYALIGN: LayAlignSystem(model, processor, **options)}
+    if bare:
+        template = bare_prompt_template or with_question(processor.prompt_template)
+        systems[BARE] = BareLLM(
+            model.language_model, processor.tokenizer, prompt_template=template, **options
+        )
+    return systems
+
+
+def with_question(prompt_template: str) -> str:
+    """Return a template that shows the question to a language model without an encoder."""
+    if QUESTION in prompt_template:
+        return prompt_template
+    return f"{QUESTION}\n{prompt_template}"
 
 
 @contextmanager
@@ -212,20 +267,3 @@ def until_end(ids: Tensor, eos_token_id: int | Sequence[int] | None) -> list[lis
         last = next((i for i, token in enumerate(row) if token in ends), len(row))
         del row[last + 1 :]
     return rows
-
-
-def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return an id to pad with; which one does not matter, because pads are masked."""
-    candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-    return int(next(i for i in candidates if i is not None))
-
-
-def pad_left(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> dict[str, Tensor]:
-    """Return ``input_ids`` and ``attention_mask``, each ``(batch, longest)``."""
-    gaps = [max(map(len, rows)) - len(row) for row in rows]
-    ids = [[pad] * gap + list(row) for gap, row in zip(gaps, rows, strict=True)]
-    mask = [[0] * gap + [1] * len(row) for gap, row in zip(gaps, rows, strict=True)]
-    return {
-        "input_ids": torch.tensor(ids, device=device),
-        "attention_mask": torch.tensor(mask, device=device),
-    }

@@ -8,8 +8,8 @@ from typing import Any
 from layalign.data import Example
 from layalign.eval.comparison import compare
 from layalign.eval.results import EvaluationResult
-from layalign.eval.runner import evaluate, with_question
-from layalign.eval.systems import BareLLM, LayAlignSystem, System
+from layalign.eval.runner import evaluate
+from layalign.eval.systems import BARE, LAYALIGN, System, make_systems
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 from layalign.train.progress import RunProgress
@@ -38,22 +38,18 @@ def measure(
     Returns:
         What :func:`layalign.eval.comparison.compare` returns.
     """
-    systems: dict[str, System] = {
-        "LayAlign": LayAlignSystem(model, processor, max_new_tokens=settings.max_new_tokens)
-    }
-    if settings.bare:
-        template = settings.bare_prompt_template or with_question(processor.prompt_template)
-        systems["bare LLM"] = BareLLM(
-            model.language_model,
-            processor.tokenizer,
-            prompt_template=template,
-            max_new_tokens=settings.max_new_tokens,
-        )
+    systems = make_systems(
+        model,
+        processor,
+        bare=settings.bare,
+        bare_prompt_template=settings.bare_prompt_template,
+        max_new_tokens=settings.max_new_tokens,
+    )
     results = {
         name: _evaluate(name, system, examples, settings, progress)
         for name, system in systems.items()
     }
-    return compare(results["LayAlign"], results.get("bare LLM"), trained=trained)
+    return compare(results[LAYALIGN], results.get(BARE), trained=trained)
 
 
 def _evaluate(

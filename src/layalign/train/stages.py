@@ -81,9 +81,9 @@ class StageConfig:
     """Gradients of a larger norm are scaled down to it; 0 for never."""
 
     embedding_noise: float | None = None
-    """Strength of NEFTune's uniform noise on the word embeddings (Jain et al., arXiv 2310.05914), only
-    for fine-tuning the language model itself. A model that has learned to read through noise reads
-    soft tokens, which are never quite word embeddings, far better."""
+    """Strength of NEFTune's uniform noise on the word embeddings (Jain et al., arXiv 2310.05914),
+    only for fine-tuning the language model itself. A model that has learned to read through noise
+    reads soft tokens, which are never quite word embeddings, far better."""
 
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic: ``auto`` is the type that the backbones were loaded in; ``bfloat16`` also works
