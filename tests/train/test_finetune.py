@@ -1,3 +1,4 @@
+import gc
 from dataclasses import replace
 
 import pytest
@@ -65,6 +66,16 @@ def test_embedding_noise_is_in_training_alone(new_language_model, processor, exa
     ids = torch.tensor([[1, 5, 6]])
     noisy.train()
     assert torch.equal(noisy(ids).logits, noisy(ids).logits)
+
+
+def test_no_moments_are_left_in_memory(new_language_model, processor, examples):
+    gc.collect()
+    gc.disable()  # so that only references count
+    try:
+        finetune(new_language_model(), processor, examples)
+        assert not [o for o in gc.get_objects() if isinstance(o, torch.optim.AdamW) and o.state]
+    finally:
+        gc.enable()
 
 
 def test_requires_grad_is_left_as_found(new_language_model, processor, examples):

@@ -88,12 +88,13 @@ def finetune_language_model(
             progress=progress,
         )
         loop.train()
+        record = loop.close()
     language_model.train(False)
     if output_dir is not None:
         language_model.save_pretrained(output_dir)
         tokenizer.save_pretrained(output_dir)
     cut = {key: count for key, count in processor.truncations.items() if key != "encoder"}
-    return make_result(loop.record, best=None, truncations=cut)
+    return make_result(record, best=None, truncations=cut)
 
 
 class PlainDataset(StageDataset):

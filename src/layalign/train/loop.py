@@ -108,6 +108,17 @@ class TrainingLoop(Trainer):
         """The model, or what a sharding strategy has made of it."""
         return cast(PreTrainedModel, self.model)
 
+    def close(self) -> Record:
+        """Give up optimizer and moments at once, and keep what was recorded.
+
+        A trainer refers to itself in many places; without this, gigabytes of moments stay until
+        Python happens to look for cycles.
+        """
+        self.accelerator.free_memory()
+        self.optimizer = self.lr_scheduler = self.callback_handler.optimizer = None
+        self.callback_handler.lr_scheduler = None
+        return self.record
+
     # What is read, and what it costs -----------------------------------------------------------
 
     def _get_train_sampler(self, train_dataset: Any = None) -> UpdateSampler:

@@ -129,10 +129,11 @@ def train_stage(
             _load(model, existing[-1])
         if not loop.limits.reached(loop.record.usage):
             loop.train(resume_from_checkpoint=str(existing[-1]) if existing else None)
-        _keep_best(model, folder, loop.record)
+        record = loop.close()
+        _keep_best(model, folder, record)
     model.train(False)
     cut = {key: n - truncated.get(key, 0) for key, n in processor.truncations.items()}
-    return make_result(loop.record, best=loop.record.best, truncations=cut)
+    return make_result(record, best=record.best, truncations=cut)
 
 
 def composite_loss(model: Any, batch: Mapping[str, Any], num_items: Any) -> Tensor:
