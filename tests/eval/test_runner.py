@@ -129,8 +129,8 @@ def test_evaluate_checkpoint(checkpoint: Path, task_file: str, tmp_path: Path) -
     assert list(summary["languages"]) == ["en", "sw"]
     assert summary["languages"]["sw"]["bare"]["items"] == 2
     assert summary["languages"]["sw"]["trained"] is False
-    assert seen[0] == (0, 8, "bare LLM: English")
-    assert seen[-1] == (8, 8, "LayAlign: Swahili")
+    assert seen[0] == (0, 8, "LayAlign: English")
+    assert seen[-1] == (8, 8, "bare LLM: Swahili")
     saved = json.loads((tmp_path / "results" / "out.json").read_text())
     assert {name: len(rows) for name, rows in saved.pop("predictions").items()} == {
         "bare LLM": 4,
