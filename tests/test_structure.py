@@ -18,6 +18,7 @@ LEVELS = {
     "data": 1,
     "embedded": 1,
     "model": 1,
+    "memory": 1,
     "padding": 1,
     "processing": 2,
     "eval": 3,

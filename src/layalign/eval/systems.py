@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from layalign.data import Example
 from layalign.errors import ConfigError
+from layalign.memory import return_freed_memory
 from layalign.model import LayAlignModel
 from layalign.padding import pad_id, pad_rows
 from layalign.processing import LayAlignProcessor
@@ -101,6 +102,7 @@ class _BatchedSystem:
                     outputs[i] = text
                 if on_batch is not None:
                     on_batch(len(rows))
+                return_freed_memory()  # a cache that grows by a token leaves holes of every size
         return outputs
 
     def _answer_batch(self, features: list[Feature]) -> list[str]:

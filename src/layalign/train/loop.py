@@ -28,6 +28,7 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from layalign.errors import TrainingError
+from layalign.memory import return_freed_memory
 from layalign.model.sequence import IGNORE_INDEX
 from layalign.train.batches import StageDataset, UpdateSampler, byte_lengths
 from layalign.train.checkpoints import prune, write_checkpoint
@@ -117,6 +118,7 @@ class TrainingLoop(Trainer):
         self.accelerator.free_memory()
         self.optimizer = self.lr_scheduler = self.callback_handler.optimizer = None
         self.callback_handler.lr_scheduler = None
+        return_freed_memory()
         return self.record
 
     # What is read, and what it costs -----------------------------------------------------------
