@@ -154,13 +154,13 @@ def evaluate_checkpoint(
     Raises:
         LayAlignError: The checkpoint or the data cannot be used, or a setting is not valid.
     """
+    from layalign.eval.systems import BARE, LAYALIGN, load_checkpoint, make_systems
+
     if output is not None:
         check_output(output)
     source = _source(data, split, languages, limit)
     examples = load_examples(source)
     _check(examples, metric)  # before the models are loaded, which takes long
-    from layalign.eval.systems import BARE, LAYALIGN, load_checkpoint, make_systems
-
     systems = make_systems(
         *load_checkpoint(checkpoint),
         bare=base,
