@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "word_problems"
 SHIPPED = ROOT / "src" / "layalign" / "data" / "word_problems"
 SPLITS = {"train": 1600, "dev": 60, "test": 250}
-ENGLISH = {"english": 2400, "drill": 2400}
+ENGLISH = {"english": 2400, "drills": 2400}
 LANGUAGES = {path.stem for path in (TOOL / "languages").glob("*.yaml")}
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)\.")
 
@@ -34,11 +34,7 @@ def read(split: str) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, list[Row]]:
-    found = {split: read(split) for split in SPLITS}
-    stories, drills = [], []
-    for row in read("english"):
-        (drills if row["template"] == "drill" else stories).append(row)
-    return {**found, "english": stories, "drill": drills}
+    return {split: read(split) for split in (*SPLITS, *ENGLISH)}
 
 
 def equations(rows: list[Row]) -> list[Equation]:
@@ -63,7 +59,7 @@ def test_regenerating_gives_the_shipped_files(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         subprocess.run([*command, str(tmp_path / folder)], check=True, capture_output=True)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["README.md", *sorted(f"{split}.jsonl.gz" for split in (*SPLITS, "english"))]
+    assert names == ["README.md", *sorted(f"{split}.jsonl.gz" for split in (*SPLITS, *ENGLISH))]
     for name in names:
         first = (tmp_path / "one" / name).read_bytes()
         shipped = (SHIPPED / name).read_bytes()
@@ -92,11 +88,12 @@ def test_rows_are_complete_and_parallel(rows: dict[str, list[Row]], split: str) 
 
 
 def test_english_rows_are_complete(rows: dict[str, list[Row]]) -> None:
-    for kind, count in ENGLISH.items():
-        assert sorted(row["id"] for row in rows[kind]) == [f"{kind}-{i:04d}" for i in range(count)]
-        for row in rows[kind]:
+    for split, prefix in (("english", "english"), ("drills", "drill")):
+        ids = [f"{prefix}-{i:04d}" for i in range(ENGLISH[split])]
+        assert sorted(row["id"] for row in rows[split]) == ids
+        for row in rows[split]:
             assert set(row) == {"id", "template", "split", "answer", "reasoning", "questions"}
-            assert row["split"] == "english"
+            assert row["split"] == split
             assert set(row["questions"]) == {"en"}
     stories = [row["template"] for row in rows["english"]]
     assert len(set(stories)) >= 200
@@ -106,7 +103,7 @@ def test_english_rows_are_complete(rows: dict[str, list[Row]]) -> None:
 
 def test_drills_are_right_and_keep_to_the_numbers_of_train(rows: dict[str, list[Row]]) -> None:
     compute = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "/": int.__floordiv__}
-    for row in rows["drill"]:
+    for row in rows["drills"]:
         steps = equations([row])
         assert row["questions"]["en"] == " ".join(f"{x} {sign} {y}" for x, sign, y, _ in steps)
         assert row["reasoning"] == " ".join(f"{x} {sign} {y} = {z}." for x, sign, y, z in steps)

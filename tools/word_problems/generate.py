@@ -115,7 +115,7 @@ def write_data_set(catalogue: Catalogue, languages: dict[str, Language], output:
 
 
 def write_english(catalogue: Catalogue, english: Language, output: Path) -> None:
-    """Write ``english.jsonl.gz``: more stories, and bare sums.
+    """Write ``english.jsonl.gz``, more stories, and ``drills.jsonl.gz``, bare sums.
 
     Raises:
         CatalogueError: A story of ``english.yaml`` is not valid.
@@ -130,14 +130,15 @@ def write_english(catalogue: Catalogue, english: Language, output: Path) -> None
         {
             "id": drill.id,
             "template": "drill",
-            "split": "english",
+            "split": "drills",
             "answer": str(drill.steps[-1].result),
             "reasoning": drill.reasoning,
             "questions": {"en": drill.question},
         }
         for drill in draw_drills(N_DRILLS)
     ]
-    _write_rows(output / "english.jsonl.gz", rows + drills)
+    _write_rows(output / "english.jsonl.gz", rows)
+    _write_rows(output / "drills.jsonl.gz", drills)
 
 
 def _grouped(problems: list[Problem]) -> list[Problem]:

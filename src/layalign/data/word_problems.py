@@ -10,7 +10,7 @@ from layalign.data.languages import check_language
 from layalign.data.lines import read_lines
 from layalign.errors import ConfigError, DataError
 
-SPLITS = ("train", "dev", "test", "english")
+SPLITS = ("train", "dev", "test", "english", "drills")
 
 Target = Literal["reasoning", "english"]
 
@@ -25,7 +25,8 @@ def load_word_problems(
     """Load word problems, each with the same id in every language.
 
     Args:
-        split: ``"train"``, ``"dev"`` or ``"test"``; the splits share no story templates.
+        split: ``"train"``, ``"dev"`` or ``"test"``, or, in English alone, ``"english"`` or
+            ``"drills"``; the splits share no story templates.
         languages: Which languages, in the order wanted; all of them by default.
         target: What :attr:`Example.target` holds: the English ``"reasoning"`` that ends in the
             answer, the ``"english"`` question (a translation pair), or nothing.
