@@ -6,6 +6,7 @@ them. Items of one number in every language get an id also where the rows have n
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
@@ -21,19 +22,18 @@ _NUMBER = re.compile(r"(?P<sign>[+-]?)\$?(?P<digits>\d+(?:,\d{3})*(?:\.\d+)?)")
 _FINAL_ANSWER = re.compile(r"(?:The answer is:?|####)[ \t]*(.*)")
 
 
+@dataclass(frozen=True)
 class Record:
-    """One row, whose values are asked for by the names that they may have.
+    """One row, whose values are asked for by the names that they may have."""
 
-    Args:
-        where: Begins every error.
-        index: Of the row in its file, from 0.
-        values: By column.
-    """
+    where: str
+    """Begins every error."""
 
-    def __init__(self, where: str, index: int, values: Mapping[str, Any]) -> None:
-        self.where = where
-        self.index = index
-        self.values = values
+    index: int
+    """Of the row in its file, from 0."""
+
+    values: Mapping[str, Any]
+    """By column."""
 
     def get(self, *names: str) -> Any:
         """The first value there is under one of the names, or None."""
@@ -136,7 +136,9 @@ def csqa(row: Record) -> dict[str, Any]:
     """X-CSQA, in the form of CommonsenseQA; test sets have no ``answerKey``."""
     question = row.require("question")
     if not isinstance(question, Mapping) or not isinstance(question.get("stem"), str):
-        raise row.error(f"'question' must be an object with stem and choices, found {kind(question)}")
+        raise row.error(
+            f"'question' must be an object with stem and choices, found {kind(question)}"
+        )
     choices = _choices(row, question.get("choices"))
     answer = as_text(row.get("answerKey")) or None
     if answer is not None and answer not in ascii_uppercase[: len(choices)]:
@@ -163,13 +165,18 @@ def _choices(row: Record, choices: Any) -> tuple[str, ...]:
         raise row.error("question.choices must each have a label and a text") from error
     labels = "".join(label for label, _ in pairs)
     if labels != ascii_uppercase[: len(pairs)] or not pairs:
-        raise row.error(f"question.choices must be labelled A, B, C …, found {listed(list(labels))}")
+        raise row.error(
+            f"question.choices must be labelled A, B, C …, found {listed(list(labels))}"
+        )
     return texts
 
 
 def nli(row: Record) -> dict[str, Any]:
     """XNLI: two sentences and how the second follows from the first, as word or number."""
-    premise, hypothesis = row.text("premise", "sentence1"), row.text("hypothesis", "hypo", "sentence2")
+    premise, hypothesis = (
+        row.text("premise", "sentence1"),
+        row.text("hypothesis", "hypo", "sentence2"),
+    )
     found = as_text(row.get("label", "gold_label"))
     words = {str(i): word for i, word in enumerate(NLI_LABELS)} | _OTHER_LABELS
     label = words.get(found, found) if found else None

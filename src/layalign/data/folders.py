@@ -44,16 +44,10 @@ def language_files(
         raise DataError(f"{folder}: no such file or folder; check the path")
     found: dict[str, Path] = {}
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or not (entry.is_dir() or ending(entry) in endings):
-            continue
-        words = [entry.name] if entry.is_dir() else _words(entry)
-        if not entry.is_dir() and split is not None and split not in words:
-            continue
-        name = _name(words, format, split)
-        tag = _tag(entry, name, codes or {}, languages)
+        files = _files(entry, endings, split)
+        tag = _tag(entry, _name(entry, format, split), codes or {}, languages) if files else None
         if tag is None or (languages is not None and tag not in languages):
             continue
-        files = _files_in(entry, endings, split) if entry.is_dir() else [entry]
         if len(files) > 1 and split is None:
             raise ConfigError(
                 f"{entry} holds several files, {_names(files)}; set split to the part of a name "
@@ -68,18 +62,27 @@ def language_files(
     return [(file, tag) for tag, file in found.items()]
 
 
+def _files(entry: Path, endings: Collection[str], split: str | None) -> list[Path]:
+    """The files wanted that an entry of the folder is, or holds."""
+    files = sorted(entry.iterdir()) if entry.is_dir() else [entry]
+    return [
+        file
+        for file in files
+        if file.is_file() and not file.name.startswith(".") and ending(file) in endings
+        if split is None or split in _words(file)
+    ]
+
+
+def _name(entry: Path, format: str, split: str | None) -> str:
+    if entry.is_dir():
+        return entry.name
+    words = [word for word in _words(entry) if word not in (format, split)]
+    return "_".join(words) or entry.name
+
+
 def _words(file: Path) -> list[str]:
     """Parts of a file's name between points and underscores, its ending left off."""
     return re.split(r"[._]", file.name.removesuffix(".gz").removesuffix(ending(file)))
-
-
-def _name(words: list[str], format: str, split: str | None) -> str:
-    return "_".join(word for word in words if word not in (format, split)) or words[0]
-
-
-def _files_in(folder: Path, endings: Collection[str], split: str | None) -> list[Path]:
-    files = [f for f in sorted(folder.iterdir()) if f.is_file() and ending(f) in endings]
-    return [file for file in files if split is None or split in _words(file)]
 
 
 def _tag(

@@ -18,9 +18,7 @@ _NLLB = {
         "por quy ron run sag scn slk slv smo sna som sot spa srd ssw sun swe swh szl taq tgl tpi "
         "tsn tso tuk tum tur twi umb uzn vec vie war wol xho yor zsm zul"
     ),
-    "Arab": (
-        "ace acm acq aeb ajp apc arb ars ary arz azb bjn ckb kas knc pbt pes prs snd uig urd"
-    ),
+    "Arab": ("ace acm acq aeb ajp apc arb ars ary arz azb bjn ckb kas knc pbt pes prs snd uig urd"),
     "Cyrl": "bak bel bul kaz khk kir mkd rus srp tat tgk ukr",
     "Deva": "awa bho hin hne kas mag mai mar npi san",
     "Beng": "asm ben mni sat",
@@ -61,9 +59,9 @@ TABLES = tuple(_EXTRA)
 def language_codes(name: str) -> dict[str, str]:
     """The codes that a kind of encoder tokenizer has, by BCP-47 tag.
 
-    A language in its usual script goes without the script; where the tokenizer has several, the
-    others go with theirs: for NLLB ``"zh"`` and ``"zh-Hans"`` are ``zho_Hans``, ``"zh-Hant"`` is
-    ``zho_Hant``. Languages that :func:`check_language` does not know are left out.
+    A language without a script is that in its usual one, or the only one that there is: for NLLB
+    ``"zh"`` and ``"zh-Hans"`` are ``zho_Hans``, ``"zh-Hant"`` is ``zho_Hant``. Languages that
+    :func:`check_language` does not know are left out.
 
     Args:
         name: ``"nllb"``, ``"mbart50"`` or ``"m2m100"``.
@@ -91,6 +89,8 @@ def _table(name: str) -> Mapping[str, str]:
             continue
         table.setdefault(tag, code)
         table.setdefault(_without_usual_script(tag), code)
+    for tag, code in list(table.items()):
+        table.setdefault(tag.split("-")[0], code)
     return {**table, **_EXTRA[name]}
 
 
@@ -102,8 +102,5 @@ def _codes(name: str) -> list[str]:
 
 def _without_usual_script(tag: str) -> str:
     language, *details = tag.split("-")
-    usual = str(get_global("likely_subtags").get("_".join((language, *details[1:])), ""))
-    if not usual:
-        usual = str(get_global("likely_subtags").get(language, ""))
-    parts = [detail for detail in details if detail not in usual.split("_")[1:2]]
-    return "-".join((language, *parts))
+    usual = str(get_global("likely_subtags").get(language, language)).split("_")
+    return "-".join((language, *(detail for detail in details if detail not in usual[1:2])))

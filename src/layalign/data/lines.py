@@ -93,7 +93,7 @@ def _open(path: Path, position: Callable[[], str]) -> Iterator[BinaryIO]:
     """Open a file, unpacked; ``position`` says how far it was read when gzip finds damage."""
     check_file(path)
     try:
-        file = cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+        file = _opened(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     with file:
@@ -104,6 +104,10 @@ def _open(path: Path, position: Callable[[], str]) -> Iterator[BinaryIO]:
                 f"{path}: damaged or truncated gzip file after {position()} ({error}); "
                 "make or download it again"
             ) from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def check_file(path: Path) -> None:

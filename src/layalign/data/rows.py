@@ -85,20 +85,25 @@ def _next_item(
             return None
         if text and text[0] != separator:
             raise _bad_array(where, f"found {text[0]!r} where {separator!r} was expected")
-        reason = "the file ends too early"
-        try:
-            value, end = _DECODER.raw_decode(body)
-            if body[end:]:  # else it may be a number that goes on in the next piece
-                return value, body[end:]
-        except json.JSONDecodeError as error:
-            reason = error.msg
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: JSON value not accepted ({error})") from error
+        value, rest, problem = _first_value(body, where)
+        if rest:  # else a number may go on in the next piece
+            return value, rest
         if len(body) > MAX_SIZE:
-            raise _bad_array(where, f"or longer than {MAX_SIZE} characters")
+            raise _bad_array(where, f"or an item is longer than {MAX_SIZE} characters")
         if (chunk := next(chunks, None)) is None:
-            raise _bad_array(where, reason)
+            raise _bad_array(where, problem)
         text += chunk
+
+
+def _first_value(text: str, where: str) -> tuple[Any, str, str]:
+    """The JSON value at the start of a text, what follows it, and why there is none."""
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except json.JSONDecodeError as error:
+        return None, "", error.msg
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: JSON value not accepted ({error})") from error
+    return value, text[end:], "the closing ] is missing"
 
 
 def _bad_array(where: str, reason: str) -> DataError:

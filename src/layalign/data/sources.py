@@ -9,7 +9,7 @@ from layalign.data.formats import CORPORA, FORMATS
 from layalign.data.languages import check_language
 from layalign.data.templates import check_template
 from layalign.data.word_problems import Target
-from layalign.errors import ConfigError, nearest
+from layalign.errors import ConfigError
 
 NAMES = ("word_problems",)
 
@@ -77,16 +77,10 @@ class DataSource:
     def __post_init__(self) -> None:
         """Check that the fields agree and normalise the language tags."""
         if sum(place is not None for place in (self.name, self.path, self.hub)) != 1:
-            raise ConfigError("a data source needs either name or path or hub, and only one of them")
+            raise ConfigError("a data source needs either name or path or hub, just one of them")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"limit must be at least 1, got {self.limit}")
-        if self.languages is not None:
-            tags = tuple(check_language(tag) for tag in self.languages)
-            object.__setattr__(self, "languages", tags)
-        if self.language is not None:
-            object.__setattr__(self, "language", check_language(self.language))
-        if self.format is not None and self.format not in FORMATS and self.path is None:
-            raise ConfigError(f"unknown format {self.format!r}{_known(self.format, FORMATS)}")
+        self._normalise()
         if self.name is not None:
             self._check_named()
         elif self.hub is not None:
@@ -95,6 +89,13 @@ class DataSource:
             self._check_path()
         if self.template is not None:
             check_template(self.template, FORMATS[self.format].parts if self.format else ())
+
+    def _normalise(self) -> None:
+        if self.languages is not None:
+            tags = tuple(check_language(tag) for tag in self.languages)
+            object.__setattr__(self, "languages", tags)
+        if self.language is not None:
+            object.__setattr__(self, "language", check_language(self.language))
 
     @property
     def label(self) -> str:
@@ -123,8 +124,8 @@ class DataSource:
             raise ConfigError(f"hub set {self.hub!r} needs a split, such as 'train' or 'test'")
         if self.format is not None and self.format not in CORPORA:
             raise ConfigError(
-                f"hub set {self.hub!r}: {self.format!r} is a format of files; leave format out and "
-                f"name the columns, or choose one of {', '.join(CORPORA)}"
+                f"hub set {self.hub!r}: {self.format!r} is no format of a hub set; leave format "
+                f"out and name the columns, or set it to one of {', '.join(CORPORA)}"
             )
         self._check_columns(self.hub or "")
 
@@ -171,7 +172,3 @@ class DataSource:
         for field in fields:
             if getattr(self, field) is not None:
                 raise ConfigError(f"{field} does not apply to {why}; remove it")
-
-
-def _known(found: str, known: Mapping[str, object]) -> str:
-    return nearest(found, known) or f"; expected one of {', '.join(known)}"
