@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-from layalign.data.rows import as_text, kind, listed
+from layalign.data.rows import as_text, kind, listed, plain_text
 from layalign.errors import DataError
 
 NLI_LABELS = ("entailment", "neutral", "contradiction")
@@ -64,7 +64,7 @@ class Record:
         value = self.require(*names)
         if not isinstance(value, str):
             raise self.error(f"{self._name(names)!r} must be a text, found {kind(value)}")
-        return value.strip()
+        return plain_text(value)
 
     def id(self, *names: str) -> str | None:
         """A text or number as text, or None if there is none."""
@@ -143,7 +143,7 @@ def csqa(row: Record) -> dict[str, Any]:
     answer = as_text(row.get("answerKey")) or None
     if answer is not None and answer not in ascii_uppercase[: len(choices)]:
         raise row.error(f"answerKey {answer!r} is not the label of one of {len(choices)} choices")
-    stem = question["stem"].strip()
+    stem = plain_text(question["stem"])
     return {
         "text": stem,
         "parts": {"stem": stem},
@@ -160,7 +160,7 @@ def _choices(row: Record, choices: Any) -> tuple[str, ...]:
             pairs = sorted(zip(choices["label"], choices["text"], strict=True))
         else:
             pairs = sorted((choice["label"], choice["text"]) for choice in choices)
-        texts = tuple(text.strip() for _, text in pairs)
+        texts = tuple(plain_text(text) for _, text in pairs)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise row.error("question.choices must each have a label and a text") from error
     labels = "".join(label for label, _ in pairs)

@@ -55,7 +55,10 @@ def language_files(
             )
         for file in files:
             if other := found.get(tag):
-                raise DataError(f"{other} and {file} are both of language {tag!r}; keep one")
+                raise DataError(
+                    f"{other} and {file} are both of language {tag!r}; keep one, "
+                    "or choose others with languages"
+                )
             found[tag] = file
     if not found:
         raise _nothing(folder, endings, split, languages)

@@ -13,7 +13,7 @@ from typing import Any
 from layalign.data.example import Example
 from layalign.data.languages import check_language
 from layalign.data.lines import raw_lines, read_lines
-from layalign.data.rows import Row, as_text, json_line_rows, kind, listed
+from layalign.data.rows import Row, as_text, json_line_rows, kind, listed, plain_text
 from layalign.errors import ConfigError, DataError, nearest
 
 Placed = tuple[str, Example]
@@ -65,7 +65,7 @@ def _bitext_rows(
                 "one text, a tab and its English translation on every line (name other columns "
                 "with columns=)"
             )
-        text, target = (cells[column].strip() for column in columns)
+        text, target = (plain_text(cells[column]) for column in columns)
         yield build(where, {"text": text, "target": target, "language": language})
 
 
@@ -92,7 +92,7 @@ def place_bitext_files(path: Path, target_path: Path, language: str) -> Iterator
                 f"{shorter} has {number - 1} lines, but {longer} has {total}; expected as many "
                 "lines in both, each the translation of the other"
             )
-        text, english = source[1].strip(), target[1].strip()
+        text, english = plain_text(source[1]), plain_text(target[1])
         if text or english:
             values = {"text": text, "target": english, "language": language, "id": str(number)}
             yield build(f"{path}, line {number}", values)

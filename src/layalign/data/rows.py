@@ -7,6 +7,7 @@ column names to values as the file has them. Only a piece of a file is in memory
 import csv
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,9 @@ from layalign.data.lines import MAX_SIZE, empty_file, raw_lines, read_chunks, re
 from layalign.errors import DataError
 
 Row = tuple[str, Mapping[str, Any]]
+
+# Tab, line feed and carriage return are ordinary white space.
+_CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def _no_constant(name: str) -> None:
@@ -193,6 +197,14 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, Decimal):
         return format(value, "f")
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def plain_text(text: str) -> str:
+    """A text without the space around it, control characters inside made spaces.
+
+    Published sets have such strays. U+0000 stays: it means that a file is damaged, or no text.
+    """
+    return _CONTROL.sub(" ", text).strip()
 
 
 def listed(names: Sequence[str]) -> str:
