@@ -75,7 +75,7 @@ def test_agrees_with_the_reference_table() -> None:
 
 
 def test_unknown_table() -> None:
-    with pytest.raises(ConfigError, match="unknown table of language codes 'nlb'.*'nllb'"):
+    with pytest.raises(ConfigError, match=r"unknown table of language codes 'nlb'.*'nllb'"):
         language_codes("nlb")
 
 

@@ -8,7 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layalign.data.lines import MAX_SIZE
-from layalign.data.rows import as_text, csv_rows, json_line_rows, json_rows, kind, plain_text, tsv_rows
+from layalign.data.rows import (
+    as_text,
+    csv_rows,
+    json_line_rows,
+    json_rows,
+    kind,
+    plain_text,
+    tsv_rows,
+)
 from layalign.errors import DataError
 
 in_one_folder = settings(

@@ -141,9 +141,9 @@ def csv_rows(path: Path) -> Iterator[Row]:
         if cells is None:
             break
         where, first = f"{path}, line {first}", reader.line_num + 1
-        if not header:
+        if not header and any(cell.strip() for cell in cells):
             header = _check_header(cells, where)
-        elif cells:
+        elif header and cells:
             yield where, _as_row(header, cells, where)
 
 
