@@ -84,9 +84,7 @@ class LayAlignProcessor:
         self.target_max_length = target_max_length
         self.split_digits = split_digits
         self.question_max_ratio = question_max_ratio
-        if isinstance(language_codes, str):
-            language_codes = code_table(language_codes)
-        self.language_codes = dict(language_codes or {})
+        self.language_codes = code_table(language_codes or {})
         self._truncations: Counter[str] = Counter()
         for name in ("encoder_max_length", "prompt_max_length", "target_max_length"):
             if getattr(self, name) < 1:

@@ -1,7 +1,6 @@
 """Sets of the Hub, with local folders that ``datasets`` loads in the place of ids."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,16 +136,3 @@ def test_bad_parquet(tmp_path: Path) -> None:
         load_examples(DataSource(path=str(bad), language="sw"))
     with pytest.raises(DataError, match=r"none.parquet: no such file"):
         load_examples(DataSource(path=str(tmp_path / "none.parquet"), language="sw"))
-
-
-def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "a.parquet"
-    file.touch()
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    for source in (
-        DataSource(hub="some/set", split="test", language="sw"),
-        DataSource(path=str(file), language="sw"),
-    ):
-        with pytest.raises(DataError, match=r"is not installed; .* pip install 'layalign\[data\]'"):
-            load_examples(source)

@@ -18,10 +18,6 @@ def load(folder: str, **settings: Any) -> list[Example]:
     return load_examples(DataSource(path=str(DATA / folder), **settings))
 
 
-def table(text: str) -> dict[str, int]:
-    return {tag: int(count) for tag, count in (pair.split("=") for pair in text.split())}
-
-
 MATH = ["bn", "de", "en", "es", "fr", "ja", "ru", "sw", "th", "zh"]
 
 

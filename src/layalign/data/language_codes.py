@@ -56,7 +56,7 @@ TABLES = tuple(_EXTRA)
 """Names of the tables."""
 
 
-def language_codes(name: str) -> dict[str, str]:
+def language_codes(name: str | Mapping[str, str]) -> dict[str, str]:
     """The codes that a kind of encoder tokenizer has, by BCP-47 tag.
 
     A language without a script is that in its usual one, or the only one that there is: for NLLB
@@ -64,11 +64,13 @@ def language_codes(name: str) -> dict[str, str]:
     :func:`check_language` does not know are left out.
 
     Args:
-        name: ``"nllb"``, ``"mbart50"`` or ``"m2m100"``.
+        name: ``"nllb"``, ``"mbart50"`` or ``"m2m100"``; or a mapping, which is copied.
 
     Raises:
         ConfigError: There is no table of that name.
     """
+    if not isinstance(name, str):
+        return dict(name)
     if name not in TABLES:
         raise ConfigError(
             f"unknown table of language codes {name!r}; expected one of {', '.join(TABLES)}, or a "

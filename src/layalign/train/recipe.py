@@ -103,8 +103,7 @@ class ProcessorRecipe:
 
     def __post_init__(self) -> None:
         """See that the fields agree."""
-        if isinstance(self.language_codes, str):
-            language_codes(self.language_codes)
+        language_codes(self.language_codes)
         if self.chat and self.prompt_template is not None:
             raise ConfigError("chat and prompt_template are both set; choose one")
         if self.system is not None and not self.chat:
