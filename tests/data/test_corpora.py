@@ -250,6 +250,7 @@ NLI_ROW = {"premise": "a", "hypothesis": "b", "label": 0}
             csqa_row(question={"stem": "a", "choices": choices(("A", "x"), ("C", "y"))}),
             "must be labelled A, B, C …, found 'A', 'C'",
         ),
+        ("x_csqa", csqa_row(answerKey="AB"), "answerKey 'AB' is not the label"),
         ("x_csqa", csqa_row(answerKey="C"), "answerKey 'C' is not the label of one of 2 choices"),
         ("xnli", {**NLI_ROW, "label": 3}, "label '3'; expected one of entailment, neutral, cont"),
         ("xnli", {**NLI_ROW, "label": "-"}, "label '-'; expected"),

@@ -136,12 +136,11 @@ def csqa(row: Record) -> dict[str, Any]:
     """X-CSQA, in the form of CommonsenseQA; test sets have no ``answerKey``."""
     question = row.require("question")
     if not isinstance(question, Mapping) or not isinstance(question.get("stem"), str):
-        raise row.error(
-            f"'question' must be an object with stem and choices, found {kind(question)}"
-        )
+        found = kind(question)
+        raise row.error(f"'question' must be an object with stem and choices, found {found}")
     choices = _choices(row, question.get("choices"))
     answer = as_text(row.get("answerKey")) or None
-    if answer is not None and answer not in ascii_uppercase[: len(choices)]:
+    if answer is not None and answer not in tuple(ascii_uppercase[: len(choices)]):
         raise row.error(f"answerKey {answer!r} is not the label of one of {len(choices)} choices")
     stem = plain_text(question["stem"])
     return {
@@ -165,18 +164,15 @@ def _choices(row: Record, choices: Any) -> tuple[str, ...]:
         raise row.error("question.choices must each have a label and a text") from error
     labels = "".join(label for label, _ in pairs)
     if labels != ascii_uppercase[: len(pairs)] or not pairs:
-        raise row.error(
-            f"question.choices must be labelled A, B, C …, found {listed(list(labels))}"
-        )
+        found = listed(tuple(labels)) or "none"
+        raise row.error(f"question.choices must be labelled A, B, C …, found {found}")
     return texts
 
 
 def nli(row: Record) -> dict[str, Any]:
     """XNLI: two sentences and how the second follows from the first, as word or number."""
-    premise, hypothesis = (
-        row.text("premise", "sentence1"),
-        row.text("hypothesis", "hypo", "sentence2"),
-    )
+    premise = row.text("premise", "sentence1")
+    hypothesis = row.text("hypothesis", "hypo", "sentence2")
     found = as_text(row.get("label", "gold_label"))
     words = {str(i): word for i, word in enumerate(NLI_LABELS)} | _OTHER_LABELS
     label = words.get(found, found) if found else None
