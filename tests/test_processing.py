@@ -130,6 +130,18 @@ def test_language_codes() -> None:
         processor.encode("ana", language="yo")
 
 
+def test_language_codes_by_name() -> None:
+    processor = make_processor(language_codes="nllb")
+    processor.encode("ana", language="sw")
+    assert processor.encoder_tokenizer.src_lang == "swh_Latn"
+    assert processor.settings()["language_codes"]["th"] == "tha_Thai"
+    with pytest.raises(DataError, match=r"'chr' has no code .* ace, .* …; extend") as error:
+        processor.encode("ana", language="chr")
+    assert len(str(error.value)) < 400
+    with pytest.raises(ConfigError, match="unknown table of language codes 'mbart'"):
+        make_processor(language_codes="mbart")
+
+
 def test_tokenizer_of_another_model() -> None:
     processor, model = make_processor(), make_model()
     processor.check_model(model.config)

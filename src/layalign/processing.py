@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import textwrap
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 from transformers import AutoProcessor, AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
+from layalign.data.language_codes import language_codes as code_table
 from layalign.errors import CheckpointError, ConfigError, DataError
 from layalign.model.checkpoint import find_folder
 from layalign.model.config import LayAlignConfig
@@ -56,7 +58,8 @@ class LayAlignProcessor:
             no word pieces for, which costs much and tells it little. None to leave it in always,
             as the published code does.
         language_codes: For encoder tokenizers that want the source language (NLLB, mBART):
-            BCP-47 tag to the tokenizer's own code, e.g. ``{"sw": "swh_Latn"}``.
+            BCP-47 tag to the tokenizer's own code, e.g. ``{"sw": "swh_Latn"}``, or the name of a
+            table of them, see :func:`layalign.data.language_codes`.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class LayAlignProcessor:
         target_max_length: int = 512,
         split_digits: bool = False,
         question_max_ratio: float | None = None,
-        language_codes: Mapping[str, str] | None = None,
+        language_codes: Mapping[str, str] | str | None = None,
     ) -> None:
         """Check the settings."""
         self.encoder_tokenizer = encoder_tokenizer
@@ -81,7 +84,7 @@ class LayAlignProcessor:
         self.target_max_length = target_max_length
         self.split_digits = split_digits
         self.question_max_ratio = question_max_ratio
-        self.language_codes = dict(language_codes or {})
+        self.language_codes = code_table(language_codes or {})
         self._truncations: Counter[str] = Counter()
         for name in ("encoder_max_length", "prompt_max_length", "target_max_length"):
             if getattr(self, name) < 1:
@@ -146,9 +149,10 @@ class LayAlignProcessor:
         text = self.encoder_text(text)
         if self.language_codes and language is not None:
             if language not in self.language_codes:
+                known = ", ".join(sorted(self.language_codes))
                 raise DataError(
                     f"language {language!r} has no code for the encoder's tokenizer; expected one "
-                    f"of {', '.join(sorted(self.language_codes))}; extend language_codes"
+                    f"of {textwrap.shorten(known, 200, placeholder=' …')}; extend language_codes"
                 )
             self.encoder_tokenizer.src_lang = self.language_codes[language]
         ids = self.encoder_tokenizer(text, verbose=False)["input_ids"]

@@ -1,4 +1,7 @@
+import copy
 import dataclasses
+import json
+import pickle
 
 import pytest
 
@@ -38,3 +41,28 @@ def test_choices_are_checked() -> None:
 def test_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Example(text="a", language="en").text = "b"  # type: ignore[misc]
+
+
+def test_parts_are_read_only_and_travel() -> None:
+    parts = {"premise": "Habari"}
+    example = Example(text="a", language="en", parts=parts)
+    parts["premise"] = "other"
+    assert example.parts == {"premise": "Habari"}
+    for change in (example.parts.update, example.parts.__setitem__, example.parts.clear):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change("premise", "x")
+    for twin in (copy.deepcopy(example), pickle.loads(pickle.dumps(example))):
+        assert twin == example
+        assert twin.parts == example.parts
+    assert json.loads(json.dumps(dataclasses.asdict(example)))["parts"] == example.parts
+
+
+def test_parts_are_compared_and_not_hashed() -> None:
+    one, other = (Example(text="a", language="en", parts={"stem": stem}) for stem in "xy")
+    assert one != other
+    assert hash(one) == hash(other)
+
+
+def test_parts_are_checked() -> None:
+    with pytest.raises(DataError, match="premise is empty"):
+        Example(text="a", language="en", parts={"premise": " "})

@@ -16,6 +16,9 @@ from layalign.errors import DataError
         ("pt-br", "pt-BR"),
         ("sr-latn-RS", "sr-Latn-RS"),
         ("es-419", "es-419"),
+        ("prs", "fa-AF"),
+        ("sh", "sr-Latn"),
+        ("sh-Cyrl", "sr-Cyrl"),
     ],
 )
 def test_normalises(tag: str, expected: str) -> None:
@@ -32,6 +35,7 @@ def test_normalises(tag: str, expected: str) -> None:
         ("en_XX", "'en' (English)"),
         ("sw-Wxyz", "'sw' (Swahili)"),
         ("zh/CN", "did you mean"),
+        ("shp", "did you mean"),
     ],
 )
 def test_unknown_suggests(tag: str, hint: str) -> None:

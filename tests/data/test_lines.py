@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from layalign.data.lines import read_lines
+from layalign.data.lines import MAX_SIZE, read_chunks, read_lines
 from layalign.errors import DataError
 
 
@@ -25,10 +25,37 @@ def test_only_line_feeds_end_a_line(tmp_path: Path) -> None:
     assert list(read_lines(file)) == [(1, "a\u2028b\x0bc")]
 
 
-def test_long_line(tmp_path: Path) -> None:
+def test_a_line_has_a_longest_length(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
-    file.write_bytes(b"x" * 10_000_000)
-    assert [len(line) for _, line in read_lines(file)] == [10_000_000]
+    file.write_bytes(b"x" * (MAX_SIZE - 1) + b"\n" + b"y" * 10_000_000)
+    lines = read_lines(file)
+    assert len(next(lines)[1]) == MAX_SIZE - 1
+    with pytest.raises(DataError, match=r"a\.txt, line 2: longer than 1048576 bytes \(1 MiB\)"):
+        next(lines)
+
+
+def test_chunks_join_to_the_text(tmp_path: Path) -> None:
+    text = "ไทย x\n" * 30_000  # characters of three bytes straddle the pieces
+    file = tmp_path / "a.txt.gz"
+    file.write_bytes(gzip.compress(("\ufeff" + text).encode()))
+    pieces = list(read_chunks(file))
+    assert "".join(pieces) == text
+    assert max(map(len, pieces)) <= 1 << 16
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"ab\xffc", "not UTF-8, found byte 0xff near byte 3"),
+        ("a.txt", "ไ".encode()[:2], "not UTF-8"),
+        ("a.txt.gz", gzip.compress(b"x" * 10**6)[:-20], "truncated gzip file after byte"),
+    ],
+)
+def test_bad_chunks(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(read_chunks(file))
 
 
 def damaged(content: bytes) -> bytes:

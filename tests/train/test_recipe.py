@@ -107,3 +107,26 @@ def test_differing_keys(tmp_path):
 def test_plain_values_only(tmp_path):
     values = load_recipe(written(tmp_path)).to_dict()
     assert yaml.safe_load(yaml.safe_dump(values)) == values
+
+
+def test_language_codes_are_a_mapping_or_a_name(tmp_path):
+    for value, codes in (("nllb", "nllb"), ("{sw: swh_Latn}", {"sw": "swh_Latn"})):
+        recipe = load_recipe(written(tmp_path), [f"processor.language_codes={value}"])
+        assert recipe.processor.language_codes == codes
+        assert Recipe.from_dict(recipe.to_dict()) == recipe
+    with pytest.raises(ConfigError, match="unknown table of language codes 'nlb'"):
+        load_recipe(written(tmp_path), ["processor.language_codes=nlb"])
+
+
+def test_sources_of_every_kind(tmp_path):
+    sources = [
+        "{path: folder, format: xnli, split: dev, languages: [sw], codes: {swh: sw}}",
+        "{hub: some/set, subset: sw, split: test, revision: main, format: mgsm, language: sw}",
+        "{path: a.csv, columns: {text: question}, language: sw, template: 'Q: {text}'}",
+        "{path: swa.txt, target_path: eng.txt, format: bitext_files, language: sw}",
+    ]
+    recipe = load_recipe(written(tmp_path), [f"data.evaluation=[{', '.join(sources)}]"])
+    assert [source.label for source in recipe.data.evaluation] == [
+        *("folder", "some/set", "a.csv", "swa.txt"),
+    ]
+    assert Recipe.from_dict(recipe.to_dict()) == recipe

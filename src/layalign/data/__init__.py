@@ -1,18 +1,26 @@
-"""Examples and where they come from: local files and the shipped word problems."""
+"""Examples and where they come from: files, the Hugging Face Hub and the shipped word problems."""
 
 from layalign.data.example import Example
+from layalign.data.formats import FORMATS
+from layalign.data.language_codes import language_codes
 from layalign.data.languages import check_language, language_name
+from layalign.data.loading import iter_examples, load_examples
 from layalign.data.readers import read_bitext, read_jsonl
-from layalign.data.sources import DataSource, load_examples
+from layalign.data.sources import DataSource
+from layalign.data.templates import render
 from layalign.data.word_problems import load_word_problems
 
 __all__ = [
+    "FORMATS",
     "DataSource",
     "Example",
     "check_language",
+    "iter_examples",
+    "language_codes",
     "language_name",
     "load_examples",
     "load_word_problems",
     "read_bitext",
     "read_jsonl",
+    "render",
 ]

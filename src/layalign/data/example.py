@@ -1,13 +1,27 @@
 """The one record that training and evaluation share."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 from layalign.data.languages import check_language
 from layalign.errors import DataError
 
 # Tab, line feed and carriage return are ordinary white space; lone surrogates cannot be encoded.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+class _ReadOnly(dict[str, str]):
+    """A dict that cannot be changed, and unlike ``MappingProxyType`` copied, pickled, dumped."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("the parts of an example cannot be changed; make another example")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ReadOnly, (dict(self),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +53,21 @@ class Example:
     id: str | None = None
     """Examples with the same id are translations of each other."""
 
+    parts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Named pieces of a structured question, such as ``premise``, for templates; read-only."""
+
     def __post_init__(self) -> None:
         """Check the texts and normalise the language tag."""
-        for field in ("text", "target", "answer"):
-            value = getattr(self, field)
+        for name in ("text", "target", "answer"):
+            value = getattr(self, name)
             if value is not None:
-                _check_text(field, value)
+                _check_text(name, value)
         for choice in self.choices:
             _check_text("choices", choice)
+        for name, part in self.parts.items():
+            _check_text(name, part)
         object.__setattr__(self, "language", check_language(self.language))
+        object.__setattr__(self, "parts", _ReadOnly(self.parts))
 
 
 def _check_text(field: str, value: str) -> None:

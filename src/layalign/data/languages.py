@@ -28,7 +28,7 @@ def check_language(tag: str) -> str:
     """Check a BCP-47 language tag and return its usual form.
 
     Case, ``_`` for ``-`` and superseded codes do not matter: ``"SWH"`` becomes ``"sw"``,
-    ``"zh_hant"`` becomes ``"zh-Hant"``.
+    ``"zh_hant"`` becomes ``"zh-Hant"``, ``"prs"`` (Dari) becomes ``"fa-AF"``.
 
     Args:
         tag: Language, and if wanted script and region: ``"sw"``, ``"zh-Hant"``, ``"pt-BR"``.
@@ -40,12 +40,16 @@ def check_language(tag: str) -> str:
     if match is None:
         raise _unknown(tag)
     code = match["language"].lower()
-    parts = [get_global("language_aliases").get(code, code)]
-    if parts[0] not in _english().languages:
+    # A superseded code may stand for a language with a script or region: "prs" is "fa_AF".
+    language, *implied = str(get_global("language_aliases").get(code, code)).split("_")
+    if language not in _english().languages:
         raise _unknown(tag)
+    parts = [language]
+    script = match["script"] or next((part for part in implied if len(part) == 4), "")
+    region = match["region"] or next((part for part in implied if len(part) < 4), "")
     for part, known in (
-        ((match["script"] or "").title(), _english().scripts),
-        ((match["region"] or "").upper(), _english().territories),
+        (script.title(), _english().scripts),
+        (region.upper(), _english().territories),
     ):
         if part and part not in known:
             raise _unknown(tag)

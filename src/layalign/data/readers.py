@@ -1,24 +1,29 @@
-"""Readers of local files: tab-separated bitext and JSON lines.
+"""Readers of pairs and tasks whose columns the user names: bitext, and rows of any kind.
 
 Each yields one :class:`Example` a row and never holds the file in memory. An error names file,
 line and field, what was found and what was expected.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
-from decimal import Decimal
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from layalign.data.example import Example
 from layalign.data.languages import check_language
-from layalign.data.lines import read_lines
+from layalign.data.lines import raw_lines, read_lines
+from layalign.data.rows import Row, as_text, json_line_rows, kind, listed, plain_text
 from layalign.errors import ConfigError, DataError, nearest
+
+Placed = tuple[str, Example]
+"""An example, and the place where it stands: ``"FILE, line N"``."""
 
 _EXPECTED = {"choices": "a list of texts", "answer": "a text or number", "id": "a text or number"}
 
-FIELDS = tuple(field.name for field in fields(Example))
+FIELDS = tuple(field.name for field in fields(Example) if field.name != "parts")
+
+_ABSENT = object()
 
 
 def read_bitext(
@@ -35,29 +40,62 @@ def read_bitext(
         DataError: The file or a line of it cannot be read as bitext.
         ConfigError: A column is negative or both are the same.
     """
-    language = check_language(language)
+    return (example for _, example in place_bitext(Path(path), check_language(language), columns))
+
+
+def place_bitext(path: Path, language: str, columns: tuple[int, int] = (0, 1)) -> Iterator[Placed]:
+    """See :func:`read_bitext`."""
     if min(columns) < 0 or len(set(columns)) != 2:
         raise ConfigError(f"columns must be two different numbers from 0 up, got {columns}")
     expected = f"{max(columns) + 1} tab-separated fields"
     if max(columns) > 1:
         expected = "at least " + expected
-    return _bitext_rows(Path(path), language, columns, expected)
+    return _bitext_rows(path, language, columns, expected)
 
 
 def _bitext_rows(
     path: Path, language: str, columns: tuple[int, int], expected: str
-) -> Iterator[Example]:
+) -> Iterator[Placed]:
     for number, line in read_lines(path):
-        cells = line.split("\t")
+        where, cells = f"{path}, line {number}", line.split("\t")
         # With the default columns a third field means that this is another kind of file.
         if len(cells) <= max(columns) or (max(columns) == 1 and len(cells) > 2):
             raise DataError(
-                f"{path}, line {number}: expected {expected}, found {len(cells)}; the file needs "
+                f"{where}: expected {expected}, found {len(cells)}; the file needs "
                 "one text, a tab and its English translation on every line (name other columns "
                 "with columns=)"
             )
-        text, target = (cells[column].strip() for column in columns)
-        yield _build(path, number, {"text": text, "target": target, "language": language})
+        text, target = (plain_text(cells[column]) for column in columns)
+        yield build(where, {"text": text, "target": target, "language": language})
+
+
+def place_bitext_files(path: Path, target_path: Path, language: str) -> Iterator[Placed]:
+    """Read translation pairs from two files, one sentence a line, the same line of each a pair.
+
+    The number of the line, from 1, is the id: files that are aligned with the same English file
+    are translations of each other. A pair of two blank lines is passed over.
+
+    Args:
+        path: Sentences of the language.
+        target_path: Their English translations.
+        language: BCP-47 tag of the sentences.
+
+    Raises:
+        DataError: A file cannot be read, a sentence has no counterpart, or one file is longer.
+    """
+    pairs = zip_longest(raw_lines(path), raw_lines(target_path))
+    for number, (source, target) in enumerate(pairs, start=1):
+        if source is None or target is None:
+            longer, shorter = (target_path, path) if source is None else (path, target_path)
+            total = number + sum(1 for _ in pairs)
+            raise DataError(
+                f"{shorter} has {number - 1} lines, but {longer} has {total}; expected as many "
+                "lines in both, each the translation of the other"
+            )
+        text, english = plain_text(source[1]), plain_text(target[1])
+        if text or english:
+            values = {"text": text, "target": english, "language": language, "id": str(number)}
+            yield build(f"{path}, line {number}", values)
 
 
 def read_jsonl(
@@ -78,102 +116,97 @@ def read_jsonl(
         DataError: The file or a line of it cannot be read.
         ConfigError: ``columns`` names an unknown field, or the language is given twice.
     """
+    placed = place_rows(json_line_rows(Path(path)), columns=columns, language=language)
+    return (example for _, example in placed)
+
+
+def place_rows(
+    rows: Iterable[Row],
+    *,
+    columns: Mapping[str, str] | None = None,
+    language: str | None = None,
+    codes: Mapping[str, str] | None = None,
+) -> Iterator[Placed]:
+    """Make examples of rows by the names of their columns; see :func:`read_jsonl`.
+
+    Args:
+        rows: From a file or data set.
+        columns: A name may lead into nested values: ``"translation.sw"``.
+        language: See :func:`read_jsonl`.
+        codes: The BCP-47 tag of each language code in the rows that is none.
+    """
     chosen = dict(columns or {})
     for field in chosen:
         if field not in FIELDS:
             raise ConfigError(
-                f"columns: unknown field {field!r}; expected one of {_listed(FIELDS)}"
+                f"columns: unknown field {field!r}; expected one of {listed(FIELDS)}"
                 + nearest(field, FIELDS)
             )
     if language is not None:
         language = check_language(language)
         if "language" in chosen:
             raise ConfigError("language is given twice, by language= and by columns; keep one")
-    return _jsonl_rows(Path(path), chosen, language)
+    return _place_rows(rows, chosen, language, codes or {})
 
 
-def _jsonl_rows(path: Path, columns: dict[str, str], language: str | None) -> Iterator[Example]:
+def _place_rows(
+    rows: Iterable[Row], columns: dict[str, str], language: str | None, codes: Mapping[str, str]
+) -> Iterator[Placed]:
     required = {"text", "language", *columns} - ({"language"} if language else set())
     keys = {field: columns.get(field, field) for field in FIELDS}
-    for number, line in read_lines(path):
-        row = parse_object(line, path, number)
+    for where, row in rows:
+        found = {field: _find(row, key) for field, key in keys.items()}
         for field in sorted(required):
-            if keys[field] not in row:
-                raise _missing(path, number, field, keys[field], row)
+            if found[field] is _ABSENT:
+                raise _missing(where, field, keys[field], row)
         values = {
-            field: _convert(path, number, key, field, row[key])
-            for field, key in keys.items()
-            if key in row and row[key] is not None
+            field: _convert(where, keys[field], field, value)
+            for field, value in found.items()
+            if value is not _ABSENT and value is not None
         }
         for field in sorted(required - values.keys()):
-            raise DataError(f"{path}, line {number}: {keys[field]!r} is null; expected a value")
-        if language is not None:
-            values["language"] = language
-        yield _build(path, number, values)
+            raise DataError(f"{where}: {keys[field]!r} is null; expected a value")
+        values["language"] = language or codes.get(values["language"], values["language"])
+        yield build(where, values)
 
 
-def parse_object(line: str, path: Path, number: int) -> dict[str, Any]:
-    """Parse one line of a JSON lines file; decimals stay exact.
-
-    Raises:
-        DataError: The line is not JSON, or not an object.
-    """
-    try:
-        row = json.loads(line, parse_float=Decimal, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}, line {number}: not valid JSON, {error.msg} at character {error.colno}; "
-            "expected one complete object a line"
-        ) from error
-    except (ValueError, RecursionError) as error:  # huge integers, NaN, endless nesting
-        raise DataError(f"{path}, line {number}: JSON value not accepted ({error})") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{path}, line {number}: expected a JSON object, found {_kind(row)}")
-    return row
+def _find(row: Mapping[str, Any], key: str) -> Any:
+    """The value under a key, or, for a key with points, of the values within values."""
+    if key in row or "." not in key:
+        return row.get(key, _ABSENT)
+    head, _, rest = key.partition(".")
+    inner = row.get(head)
+    return _find(inner, rest) if isinstance(inner, Mapping) else _ABSENT
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
-
-
-def _convert(path: Path, number: int, key: str, field: str, value: Any) -> Any:
-    """Turn a JSON value into what the field of an :class:`Example` holds."""
-    if isinstance(value, str) and field != "choices":
+def _convert(where: str, key: str, field: str, value: Any) -> Any:
+    """Turn a value into what the field of an :class:`Example` holds."""
+    if field != "choices" and isinstance(value, str):
         return value.strip()
-    is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
-    if is_number and field in ("answer", "id"):
-        return format(value, "f") if isinstance(value, Decimal) else str(value)
+    if field in ("answer", "id") and (text := as_text(value)) is not None:
+        return text
     if field == "choices" and isinstance(value, list) and all(isinstance(c, str) for c in value):
         return tuple(value)
     expected = _EXPECTED.get(field, "a text")
-    raise DataError(f"{path}, line {number}: {key!r} must be {expected}, found {_kind(value)}")
+    raise DataError(f"{where}: {key!r} must be {expected}, found {kind(value)}")
 
 
-def _build(path: Path, number: int, values: dict[str, Any]) -> Example:
+def build(where: str, values: Mapping[str, Any]) -> Placed:
+    """Make an example, and say where it is when it cannot be one.
+
+    Raises:
+        DataError: See :class:`Example`.
+    """
     try:
-        return Example(**values)
+        return where, Example(**values)
     except DataError as error:
-        raise DataError(f"{path}, line {number}: {error}") from error
+        raise DataError(f"{where}: {error}") from error
 
 
-def _missing(path: Path, number: int, field: str, key: str, row: Mapping[str, Any]) -> DataError:
+def _missing(where: str, field: str, key: str, row: Mapping[str, Any]) -> DataError:
     advice = "" if field != "language" else ", or state language="
     hint = nearest(key, tuple(row)) or f"; map it with columns {{{field!r}: …}}{advice}"
     return DataError(
-        f"{path}, line {number}: no column {key!r} for {field}; the columns are "
-        f"{_listed(tuple(row)) or 'none'}{hint}"
+        f"{where}: no column {key!r} for {field}; the columns are "
+        f"{listed(tuple(row)) or 'none'}{hint}"
     )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(repr(name) for name in names)
-
-
-def _kind(value: Any) -> str:
-    """Say what a JSON value is, in JSON's own words."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    for kind, name in ((str, "a text"), (dict, "an object"), (list, "a list")):
-        if isinstance(value, kind):
-            return name
-    return f"the number {str(value)[:20]}"

@@ -178,7 +178,7 @@ def evaluate_checkpoint(
         )
     summary = {
         "checkpoint": fspath(checkpoint),
-        "data": source.name or source.path,
+        "data": source.label,
         "split": source.split,
         "metric": metric,
         **compare(results[LAYALIGN], results.get(BARE), trained=trained),

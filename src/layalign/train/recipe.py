@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from layalign.data import DataSource
+from layalign.data import DataSource, language_codes
 from layalign.errors import ConfigError
 from layalign.eval.metrics import Metric
 from layalign.train.fields import check_keys, dotted, from_mapping
@@ -98,10 +98,12 @@ class ProcessorRecipe:
     target_max_length: int = 512
     split_digits: bool = False
     question_max_ratio: float | None = None
-    language_codes: Mapping[str, str] = field(default_factory=dict)
+    language_codes: Mapping[str, str] | str = field(default_factory=dict)
+    """The encoder tokenizer's code of each BCP-47 tag, or ``nllb``, ``mbart50`` or ``m2m100``."""
 
     def __post_init__(self) -> None:
         """See that the fields agree."""
+        language_codes(self.language_codes)
         if self.chat and self.prompt_template is not None:
             raise ConfigError("chat and prompt_template are both set; choose one")
         if self.system is not None and not self.chat:

@@ -1,0 +1,76 @@
+"""Rows that come through ``datasets``: sets of the Hugging Face Hub, and Parquet files.
+
+Both need the ``data`` extra. No code of a data set is ever run.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from layalign.data.lines import check_file
+from layalign.data.rows import Row
+from layalign.errors import DataError
+
+_BATCH = 1000  # rows of a Parquet file in memory
+
+
+def hub_rows(hub: str, *, subset: str | None, split: str, revision: str | None) -> Iterator[Row]:
+    """Yield the rows of a data set, streamed: only what is read is downloaded.
+
+    Args:
+        hub: Data set id, or a local folder that ``datasets`` can load.
+        subset: Configuration of the set, if it has several.
+        split: Such as ``"test"``.
+        revision: Branch, tag or commit.
+
+    Raises:
+        DataError: The set cannot be read, or ``datasets`` is not installed.
+    """
+    datasets = _import("datasets")
+    number = 0
+    try:
+        rows = datasets.load_dataset(hub, subset, split=split, revision=revision, streaming=True)
+        for number, row in enumerate(rows, start=1):
+            yield f"{hub}, row {number}", row
+    except Exception as error:  # of whatever library for networks, archives or formats is at work
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DataError(
+            f"data set {hub!r} cannot be read after row {number}: {reason}; check hub, subset "
+            f"({subset!r}), split ({split!r}) and revision ({revision!r})"
+        ) from error
+    if not number:
+        raise DataError(f"data set {hub!r} has no rows in split {split!r}; choose another split")
+
+
+def parquet_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of a Parquet file.
+
+    Raises:
+        DataError: The file cannot be read, or ``pyarrow`` is not installed.
+    """
+    check_file(path)
+    parquet, number = _import("pyarrow.parquet"), 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+    except (OSError, ValueError) as error:  # pyarrow's own errors are among these
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DataError(
+            f"{path}: not a readable Parquet file ({reason}); make or download it again"
+        ) from error
+    if not number:
+        raise DataError(f"{path}: the file has no rows; expected at least one")
+
+
+def _import(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise DataError(
+            f"{name} is not installed; it is needed for Parquet files and the Hugging Face Hub: "
+            "pip install 'layalign[data]'"
+        ) from error
