@@ -93,7 +93,7 @@ def _open_file(path: Path) -> State:
 
 def _open_safetensors(path: Path) -> State:
     try:
-        file = safe_open(path, framework="pt")  # open as long as the state is in use
+        file: Any = safe_open(path, framework="pt")  # open as long as the state is in use
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or cut off ({error}); copy it again") from error
     return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
