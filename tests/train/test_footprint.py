@@ -67,16 +67,16 @@ def test_activations_of_a_stage(dtype: str, aligner: str) -> None:
 
 @dtypes
 def test_gradient_checkpointing(dtype: str) -> None:
-    """A forward pass keeps the layers' inputs; the estimate adds one layer, recomputed later."""
+    """What autograd keeps, and what it does not see: layers' inputs, and one layer of all later."""
     model = composite(dtype, "linear")
     config = StageConfig(batch_size=ROWS, gradient_checkpointing=True)
     inputs = {**batch(), "encoder_input_ids": torch.randint(5, 99, (ROWS, ENCODER))}
     with activations_checkpointed(model.language_model, config):
         kept = kept_bytes(lambda: composite_loss(model, inputs, None), model)
     size = 4 if dtype == "float32" else 2
-    layer = ROWS * LENGTHS.sequence * (8 * 128 + size * (5 * 128 + 3 * 344))
+    unseen = ROWS * LENGTHS.sequence * (8 * 128 + size * (5 * 128 + 3 * 344 + 6 * 128))
     estimate = stage_memory(model, config, LENGTHS, dtype=dtype)
-    assert estimate.activations - layer == pytest.approx(kept, rel=0.1)
+    assert kept < estimate.activations < kept + unseen
 
 
 @dtypes
