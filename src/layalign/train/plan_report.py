@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _MEMORY = ("weights", "gradients", "optimizer", "activations", "total")
 _LEGEND = (
     "Longest: encoder + prompt + target tokens of the longest example, from the data, or as the\n"
-    "recipe allows. Tokens: those of a sample times the examples, or (<) all as long as allowed.\n"
+    "recipe allows. Tokens: those of a sample times the examples, or (<=) all as long as allowed.\n"
     "Memory: GiB on each device for a pass over longest examples, scratch space not counted."
 )
 
@@ -70,4 +70,4 @@ def _tokens(stage: Mapping[str, Any]) -> str:
     if tokens is None:
         return "unknown"
     count = f"{tokens:,}" if tokens < 1e6 else f"{tokens / 1e6:,.1f} M"
-    return f"< {count}" if stage["tokens_from"] == "lengths" else count
+    return f"<= {count}" if stage["tokens_from"] == "lengths" else count
