@@ -15,6 +15,7 @@ import pytest
 import layalign.embedded
 import layalign.eval
 import layalign.generation
+import layalign.model.published
 import layalign.train.recipe
 import layalign.train.run
 from layalign.cli import output
@@ -130,6 +131,21 @@ def test_train_dry_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         "translation: 9 examples, updates: 4",
         "task: 7 examples, updates: as many as fit",
     ]
+
+
+def test_convert(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = Spy(None), Spy(None)
+    monkeypatch.setattr(layalign.model.published, "from_published", ours)
+    monkeypatch.setattr(layalign.model.published, "to_published", theirs)
+    argv = ["convert", "official.bin", "--encoder", "enc", "--llm", "llm", "--output", "new"]
+    assert main(argv) == 0
+    assert ours.args == ("official.bin", "new")
+    assert ours.kwargs == {"encoder": "enc", "language_model": "llm"}
+    assert main([*argv, "--encoder-layers", "1,3"]) == 0
+    assert ours.kwargs["encoder_layers"] == (1, 3)
+    assert capsys.readouterr().out == "new\nnew\n"
+    assert main(["convert", "new", "--to", "published", "--output", "back.bin"]) == 0
+    assert theirs.args == ("new", "back.bin")
 
 
 def test_models(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from layalign.cli.main import main
-from layalign.cli.parser import comma_list, positive, whole
+from layalign.cli.parser import comma_list, comma_numbers, positive, whole
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,12 @@ from layalign.cli.parser import comma_list, positive, whole
         (["evaluate", "folder", "--limit", "0"], ["at least 1, got '0'"]),
         (["quickstart", "--minutes", "-1"], ["above 0, got '-1'"]),
         (["generate", "folder", "text", "--stream", "--json"], ["--stream and --json"]),
+        (["convert", "file", "--encoder", "e", "--output", "o"], ["--llm is needed"]),
+        (
+            ["convert", "folder", "--to", "published", "--llm", "l", "--output", "o"],
+            ["--llm does not apply to --to published"],
+        ),
+        (["convert", "file", "--encoder-layers", "1-3", "--output", "o"], ["like 1,3, got '1-3'"]),
     ],
 )
 def test_wrong_usage(argv: list[str], hints: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,6 +47,7 @@ def test_values() -> None:
     assert whole("12") == 12
     assert positive("2.5") == 2.5
     assert comma_list("sw, th") == ("sw", "th")
+    assert comma_numbers("0,12") == (0, 12)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +56,7 @@ def test_values() -> None:
         *((whole, text) for text in ("1.5", "-1", "²", "")),
         *((positive, text) for text in ("nan", "inf", "0", "x")),
         (comma_list, " , "),
+        *((comma_numbers, text) for text in ("", "a", "1,-2", "²")),
     ],
 )
 def test_wrong_values(read: object, text: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from layalign.data import Example
 from layalign.errors import DataError
-from layalign.train.batches import UpdateSampler, byte_lengths, check_examples
+from layalign.train.batches import UpdateSampler, byte_lengths, check_examples, spread, to_learn
 
 
 def sampler(lengths, **changes):
@@ -65,3 +65,14 @@ def test_nothing_to_learn():
         check_examples([])
     with pytest.raises(DataError, match=r"example 7 \(de\) has no target"):
         check_examples([Example(text="eins", language="de", id="7")])
+
+
+def test_what_is_to_be_learned():
+    example = Example(text="eins", language="de", target="one", answer="1")
+    assert to_learn([example], "target") == [example]
+    assert [e.target for e in to_learn([example], "answer")] == ["1"]
+
+
+def test_spread():
+    assert spread(["a", "b", "c", "d"], 2) == ["a", "c"]
+    assert spread(["a", "b"], 5) == ["a", "b"]

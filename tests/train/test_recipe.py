@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from factories import HAS_CORPORA, NO_CORPORA, REAL_DATA_RECIPES
 from layalign.errors import ConfigError
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
 from layalign.train.stages import Stage, StageConfig
@@ -31,12 +32,14 @@ def written(tmp_path, text=TEXT):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes(path):
+    if path.stem in REAL_DATA_RECIPES and not HAS_CORPORA:
+        pytest.skip(NO_CORPORA)
     recipe = load_recipe(path)
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 
 def test_there_are_shipped_recipes():
-    assert {path.stem for path in RECIPES} >= {"quickstart", "tiny"}
+    assert {path.stem for path in RECIPES} >= {"quickstart", "tiny", *REAL_DATA_RECIPES}
 
 
 def test_stages_start_from_the_paper(tmp_path):
@@ -84,6 +87,7 @@ def test_overrides(tmp_path):
         ("evaluation.metric=bleu", "evaluation.metric is 'bleu'; expected one of number"),
         ("evaluation.batch_size=0", "evaluation: batch_size is 0"),
         ("dtype=float16", "dtype is 'float16'; expected one of auto"),
+        ("data.task.learn=text", "data.task.learn is 'text'; expected one of target, answer"),
         ("seed=x", "seed is 'x'; expected a whole number"),
     ],
 )

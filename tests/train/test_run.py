@@ -13,7 +13,7 @@ from layalign.errors import ConfigError, DataError, TrainingError
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 from layalign.train.recipe import Recipe, save_recipe
-from layalign.train.run import run_recipe, spread
+from layalign.train.run import run_recipe
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +186,3 @@ def test_output_that_cannot_be_written(values, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(TrainingError, match="cannot write to"):
         run(values)
-
-
-def test_spread():
-    assert spread(["a", "b", "c", "d"], 2) == ["a", "c"]
-    assert spread(["a", "b"], 5) == ["a", "b"]

@@ -58,3 +58,11 @@ def comma_list(text: str) -> tuple[str, ...]:
     if not words:
         raise argparse.ArgumentTypeError(f"expected words separated by commas, got {text!r}")
     return words
+
+
+def comma_numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers from 0 up, separated by commas."""
+    words = comma_list(text)
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise argparse.ArgumentTypeError(f"expected whole numbers like 1,3, got {text!r}")
+    return tuple(map(int, words))

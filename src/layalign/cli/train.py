@@ -26,7 +26,10 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument(
-        "--dry-run", action="store_true", help="check recipe and data and show the plan only"
+        "--dry-run",
+        action="store_true",
+        help="check recipe and data and show the plan only: parameters, updates, tokens, memory; "
+        "needs no weights and downloads nothing",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(run=run)
@@ -52,10 +55,21 @@ def _show(summary: RunSummary) -> None:
     from layalign.eval.report import print_comparison
 
     if summary.dry_run:
-        for name, stage in summary.stages.items():
-            updates = "as many as fit" if stage["updates"] is None else stage["updates"]
-            print(f"{name}: {stage['examples']} examples, updates: {updates}")
+        _show_plan(summary)
         return
     if summary.evaluation is not None:
         print_comparison(results(), summary.evaluation)
     print(f"checkpoint: {summary.output_dir}")
+
+
+def _show_plan(summary: RunSummary) -> None:
+    from layalign.train.plan_report import print_plan
+
+    for name, stage in summary.stages.items():
+        examples = "unknown" if stage["examples"] is None else stage["examples"]
+        updates = stage["updates"]
+        if updates is None:
+            updates = "unknown" if stage["examples"] is None else "as many as fit"
+        print(f"{name}: {examples} examples, updates: {updates}")
+    if summary.plan is not None:
+        print_plan(results(), summary.plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -116,6 +117,56 @@ def load_language_model(
         config=config,
         **kwargs,
     )
+
+
+def outline_backbones(
+    encoder: str | Path,
+    language_model: str | Path,
+    *,
+    encoder_revision: str | None = None,
+    language_model_revision: str | None = None,
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """Build encoder and language model without weights, from their configurations.
+
+    Args and errors are those of :func:`load_backbones`.
+    """
+    return (
+        outline_encoder(_load_config(str(encoder), "encoder", encoder_revision)),
+        outline_language_model(
+            _load_config(str(language_model), "language model", language_model_revision)
+        ),
+    )
+
+
+def outline_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """Build an encoder on the meta device: all sizes, no weights and no :func:`fingerprint`.
+
+    Raises:
+        BackboneError: Its family has no encoder we can use.
+    """
+    half = encoder_half(config)
+    with torch.device("meta"):
+        return half.model_class(config, **half.options)
+
+
+def outline_language_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """Build a language model on the meta device: all sizes, no weights and no :func:`fingerprint`.
+
+    Raises:
+        BackboneError: The configuration is not that of a causal language model.
+    """
+    stored = config.dtype
+    try:
+        with torch.device("meta"):
+            # There, mixtures of experts multiply in bfloat16 only.
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    except ValueError as error:
+        raise BackboneError(
+            f"language model family {config.model_type!r} is not supported: transformers has no "
+            "causal language model of it"
+        ) from error
+    model.config.dtype = stored
+    return model
 
 
 class EncoderHalf(NamedTuple):
@@ -292,8 +343,13 @@ def fingerprint(model: PreTrainedModel) -> str:
     Values are compared after rounding to bfloat16, so a model loaded in bfloat16 and the same
     model in float32 agree. Empty for weights that cannot be read (meta device, quantised).
     """
+    return fingerprint_of(sorted(model.named_parameters()))
+
+
+def fingerprint_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
+    """The :func:`fingerprint` of a model with these parameters, sorted by name."""
     digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
+    for name, parameter in parameters:
         if parameter.is_meta or not parameter.is_floating_point():
             return ""
         flat = parameter.detach().reshape(-1)

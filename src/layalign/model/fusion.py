@@ -225,11 +225,14 @@ def reached_layers(language_model: PreTrainedModel) -> set[int]:
     """Layers whose attention receives the fusion keywords, found by running one token."""
     seen: set[int] = set()
     device = token_embedding(language_model).weight.device
+    # Without weights no mask can be worked out, and a finished one is taken as it is.
+    finished = {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)}
     with torch.no_grad():
         language_model(
             input_ids=torch.zeros(1, 1, dtype=torch.long, device=device),
             use_cache=False,
             fusion_seen=seen,
+            **(finished if device.type == "meta" else {}),
         )
     return seen
 

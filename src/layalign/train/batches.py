@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from torch.utils.data import Dataset, Sampler
 
@@ -14,6 +15,8 @@ from layalign.errors import DataError
 if TYPE_CHECKING:
     from layalign.data.example import Example
     from layalign.processing import Feature, LayAlignProcessor
+
+T = TypeVar("T")
 
 # Updates whose examples are sorted by length together: enough to save nearly all padding, few
 # enough that an update still is a random draw.
@@ -125,6 +128,13 @@ class StageDataset(Dataset["Feature"]):
                 yield language, indices[start : start + size]
 
 
+def to_learn(examples: Iterable[Example], learn: Literal["target", "answer"]) -> list[Example]:
+    """Examples whose target is what a stage is to teach; see ``StageData.learn``."""
+    if learn == "target":
+        return list(examples)
+    return [dataclasses.replace(example, target=example.answer) for example in examples]
+
+
 def check_examples(examples: Sequence[Example]) -> None:
     """See that there is something to learn.
 
@@ -146,3 +156,9 @@ def byte_lengths(examples: Sequence[Example]) -> list[int]:
     return [
         len(example.text.encode()) + len((example.target or "").encode()) for example in examples
     ]
+
+
+def spread(values: Sequence[T], count: int) -> list[T]:
+    """At most ``count`` values, taken evenly from the whole."""
+    step = max(len(values) / count, 1.0)
+    return [values[int(i * step)] for i in range(min(count, len(values)))]

@@ -117,6 +117,9 @@ class StageData:
     train: tuple[DataSource, ...]
     dev: tuple[DataSource, ...] = ()
 
+    learn: Literal["target", "answer"] = "target"
+    """What is to be said: an example's English target, or its answer alone (classification)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from layalign.data import Example, load_examples
+from layalign.data import DataSource, Example, load_examples
 from layalign.embedded import resolve
 from layalign.errors import ConfigError, TrainingError
 from layalign.eval.report import write_json
@@ -20,15 +20,18 @@ from layalign.eval.systems import with_question
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
 from layalign.model.lexical import lexical_start
-from layalign.processing import LayAlignProcessor, chat_prompt_template
+from layalign.processing import LayAlignProcessor
 from layalign.train.arithmetic import fastest_arithmetic
+from layalign.train.batches import spread, to_learn
 from layalign.train.checkpoints import checkpoints, rename_when_complete
 from layalign.train.finetune import finetune_language_model
 from layalign.train.measure import measure
+from layalign.train.plan import make_plan
 from layalign.train.progress import ProgressCallback, RunProgress
 from layalign.train.recipe import STAGES, Recipe, differing_keys, load_recipe, save_recipe
 from layalign.train.summary import RunSummary, versions
 from layalign.train.trainer import (
+    make_processor,
     preserved_random_state,
     processor_for,
     train_stage,
@@ -57,17 +60,17 @@ def run_recipe(
         recipe: From :func:`load_recipe`.
         resume: Go on with an interrupted run of the same recipe, in the stage where it stopped;
             start it if there is none.
-        dry_run: Only read all data and say what would be done. Nothing is written.
+        dry_run: Only say what would be done; see :func:`make_plan`. Nothing is written.
         progress: Told how far each phase is.
 
     Raises:
         LayAlignError: Data, backbones or ``output_dir`` cannot be used, or training fails.
     """
     run = _Run(recipe, resume=resume, progress=progress)
-    with run.phase("data"):
-        run.load_data()
     if dry_run:
         return run.plan()
+    with run.phase("data"):
+        run.load_data()
     run.claim_folder()
     with preserved_random_state():
         run.finetune()
@@ -125,18 +128,15 @@ class _Run:
         """Read everything first: wrong paths show before anything takes long."""
         for name in self.configs:
             data = getattr(self.recipe.data, name)
-            self.train_data[name] = [e for source in data.train for e in load_examples(source)]
-            self.dev_data[name] = [e for source in data.dev for e in load_examples(source)]
-        sources = self.recipe.data.evaluation
-        self.test_data = [e for source in sources for e in load_examples(source)]
+            self.train_data[name] = to_learn(_load(data.train), data.learn)
+            self.dev_data[name] = to_learn(_load(data.dev), data.learn)
+        self.test_data = _load(self.recipe.data.evaluation)
 
     def plan(self) -> RunSummary:
         """What would be done."""
-        for name, config in self.configs.items():
-            count = len(self.train_data[name])
-            updates = config.limits(count).updates
-            self.stages[name] = {"examples": count, "updates": updates}
-        return dataclasses.replace(self.summary(None, write=False), dry_run=True)
+        self.stages, plan = make_plan(self.recipe, self.configs, dtype=self.dtype)
+        summary = self.summary(None, write=False)
+        return dataclasses.replace(summary, dry_run=True, plan=plan)
 
     def claim_folder(self) -> None:
         """See that the folder is this run's, and leave the recipe in it.
@@ -211,16 +211,9 @@ class _Run:
             self.processor.check_model(self.model.config)
 
     def _new_processor(self, language_model: str) -> LayAlignProcessor:
-        settings = dataclasses.asdict(self.recipe.processor)
-        template, chat = settings.pop("prompt_template"), settings.pop("chat")
-        system = settings.pop("system")
-        encoder = resolve(self.recipe.model.encoder)
-        made = LayAlignProcessor.from_backbones(encoder, language_model, **settings)
-        if chat:
-            template = chat_prompt_template(made.tokenizer, system=system)
-        if template is not None:
-            made.prompt_template = template
-        return made
+        return make_processor(
+            self.recipe.processor, resolve(self.recipe.model.encoder), language_model
+        )
 
     def lexical(self) -> None:
         """Warm up the adapter, unless a stage has already begun."""
@@ -296,7 +289,5 @@ class _Run:
         return summary
 
 
-def spread(texts: Sequence[str], count: int) -> list[str]:
-    """At most ``count`` texts, taken evenly from the whole."""
-    step = max(len(texts) / count, 1.0)
-    return [texts[int(i * step)] for i in range(min(count, len(texts)))]
+def _load(sources: Iterable[DataSource]) -> list[Example]:
+    return [example for source in sources for example in load_examples(source)]

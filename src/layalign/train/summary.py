@@ -22,7 +22,8 @@ class RunSummary:
     """The checkpoint."""
 
     stages: Mapping[str, Mapping[str, Any]]
-    """Figures of every stage; of a dry run, examples and planned updates (None if open)."""
+    """Figures of every stage; of a dry run, examples and planned updates (None if unknown, for
+    updates also if only tokens or minutes end the stage)."""
 
     evaluation: Mapping[str, Any] | None = None
     """What :func:`layalign.eval.compare` returns; None without evaluation data."""
@@ -33,6 +34,9 @@ class RunSummary:
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
+
+    plan: Mapping[str, Any] | None = None
+    """Of a dry run, what :func:`layalign.train.plan.make_plan` says beside the stages."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from layalign.errors import CheckpointError, ConfigError, TrainingError
 from layalign.model.checkpoint import load_trained, read_weights
+from layalign.processing import LayAlignProcessor, chat_prompt_template
 from layalign.train.batches import StageDataset
 from layalign.train.checkpoints import checkpoints
 from layalign.train.loop import TrainingLoop
@@ -28,7 +29,7 @@ from layalign.train.stages import StageConfig
 if TYPE_CHECKING:
     from layalign.data.example import Example
     from layalign.model import LayAlignModel
-    from layalign.processing import LayAlignProcessor
+    from layalign.train.recipe import ProcessorRecipe
 
 _LENGTHS = ("encoder_max_length", "prompt_max_length", "target_max_length")
 
@@ -157,6 +158,30 @@ def make_result(
         dev=tuple(record.dev),
         truncations=truncations,
     )
+
+
+def make_processor(
+    settings: ProcessorRecipe, encoder: str, language_model: str
+) -> LayAlignProcessor:
+    """The processor of a recipe.
+
+    Args:
+        settings: Of the recipe.
+        encoder: Folder or hub id of the encoder.
+        language_model: Folder or hub id of the language model.
+
+    Raises:
+        ConfigError: A tokenizer cannot be loaded, or has no chat template where one is wanted.
+    """
+    values = dataclasses.asdict(settings)
+    template, chat = values.pop("prompt_template"), values.pop("chat")
+    system = values.pop("system")
+    made = LayAlignProcessor.from_backbones(encoder, language_model, **values)
+    if chat:
+        template = chat_prompt_template(made.tokenizer, system=system)
+    if template is not None:
+        made.prompt_template = template
+    return made
 
 
 def processor_for(processor: LayAlignProcessor, config: StageConfig) -> LayAlignProcessor:

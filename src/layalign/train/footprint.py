@@ -1,0 +1,177 @@
+"""How much memory a stage takes on one device, estimated from sizes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from layalign.model import LayAlignModel
+from layalign.train.stages import StageConfig
+
+_FLOAT = 4  # bytes of float32, in which everything is trained
+_MOMENTS = 2  # of AdamW
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How long the longest example of a stage is, tokens."""
+
+    encoder: int
+    """Of the encoder's input; 0 without an encoder."""
+
+    prompt: int
+    """Of the language model's text before the target."""
+
+    target: int
+    """Of the target and its EOS."""
+
+    @property
+    def sequence(self) -> int:
+        """Positions of the language model: BOS, soft tokens and boundary included."""
+        return 1 + (self.encoder and self.encoder + 1) + self.prompt + self.target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes on one device. In a data-parallel run every device holds all of it."""
+
+    weights: int
+    """Both backbones in the type they are loaded in, trained parameters in float32."""
+
+    gradients: int
+    """Of the trained parameters, float32."""
+
+    optimizer: int
+    """AdamW's two moments, float32."""
+
+    activations: int
+    """What one forward pass keeps for the backward pass."""
+
+    @property
+    def total(self) -> int:
+        """Sum of all."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def stage_memory(
+    model: LayAlignModel, config: StageConfig, lengths: Lengths, *, dtype: str
+) -> Memory:
+    """Estimate a stage of a composite model.
+
+    With ``b`` bytes in the arithmetic type, ``B`` examples per forward pass, every one as long as
+    the longest, the activations are::
+
+        B * (seq_len * layers + 4 * seq_len * d_llm + enc_len * encoder + logits)
+        layers  = n_llm_layers * (8 * d_llm + b * (4 * d_query + d_query + 3 * d_ff))
+        encoder = b * (d_enc * (1 + n_enc_used + 2 * n_fused) + adapter_width
+                       + 2 * n_fused * d_kv + (2 * n_fused * d_llm with the aligner mlp))
+        logits  = target_len * vocabulary * (b + 8)
+
+    ``d_query`` and ``d_kv`` are heads times head size. In a layer, the two norms keep their input
+    in float32; attention its queries, keys, values and output and the fusion its own; the
+    feed-forward part three tensors. Frozen weights need no inputs kept. With gradient checkpointing
+    a layer keeps ``b * d_llm`` a position, and one layer at a time all of it. If ``b`` is 2, the
+    trained parameters are kept once more in that type.
+
+    Not in it: the kernels' scratch space, attention scores (only ``eager`` attention keeps them)
+    and what the device's libraries take.
+
+    Args:
+        model: Weights are not needed.
+        config: The stage.
+        lengths: Of its longest example.
+        dtype: Type that the backbones are loaded in, as in a recipe.
+    """
+    text, own = model.config.text_config, model.config
+    size = _arithmetic_size(config, text, dtype)
+    n_fused = len(own.language_layers)
+    aligned = 2 * n_fused * own.d_llm if own.aligner == "mlp" else 0
+    encoder = size * (
+        own.d_enc * (1 + len(own.encoder_layers) + 2 * n_fused)
+        + own.adapter_width
+        + 2 * n_fused * _heads(text, "num_key_value_heads")
+        + aligned
+    )
+    trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
+    kept = _language_model_bytes(text, config, lengths, size, extra=_heads(text) * size)
+    activations = config.examples_per_forward * (kept + lengths.encoder * encoder)
+    backbones = (model.encoder, model.language_model)
+    return Memory(
+        weights=_FLOAT * trained + sum(_count(one) * _stored_size(one, dtype) for one in backbones),
+        gradients=_FLOAT * trained,
+        optimizer=_MOMENTS * _FLOAT * trained,
+        activations=activations + _copies(trained, size),
+    )
+
+
+def finetune_memory(
+    language_model: PreTrainedModel, config: StageConfig, lengths: Lengths, *, dtype: str
+) -> Memory:
+    """Estimate the fine-tuning of the language model itself.
+
+    All of it is trained in float32, so norms and linear layers keep their outputs and inputs too:
+    ``8 * d_llm + b * d_ff``, and if ``b`` is 2 another ``4 * d_llm``, more in each layer than
+    :func:`stage_memory` says. There is no fusion.
+
+    Args and what is left out are those of :func:`stage_memory`.
+    """
+    text = language_model.config.get_text_config()
+    size = _arithmetic_size(config, text, dtype)
+    trained = _count(language_model)
+    inputs = 2 * _FLOAT * text.hidden_size + size * text.intermediate_size
+    inputs += 2 * _copies(text.hidden_size, size)
+    kept = _language_model_bytes(text, config, lengths, size, extra=inputs)
+    return Memory(
+        weights=_FLOAT * trained,
+        gradients=_FLOAT * trained,
+        optimizer=_MOMENTS * _FLOAT * trained,
+        activations=config.examples_per_forward * kept + _copies(trained, size),
+    )
+
+
+def _language_model_bytes(
+    text: Any, config: StageConfig, lengths: Lengths, size: int, *, extra: int
+) -> int:
+    """Bytes that one example keeps in the language model, ``extra`` more per layer and position."""
+    width, layers = text.hidden_size, text.num_hidden_layers
+    layer = 2 * _FLOAT * width + size * (4 * _heads(text) + 3 * text.intermediate_size) + extra
+    position = layers * layer
+    if config.gradient_checkpointing:
+        position = layers * size * width + layer
+    logits = lengths.target * text.vocab_size * (size + 2 * _FLOAT)
+    return int(lengths.sequence * (position + _FLOAT * width) + logits)
+
+
+def _heads(text: Any, name: str = "num_attention_heads") -> int:
+    """Width of all query heads, or of all key/value heads."""
+    heads = text.num_attention_heads
+    d_head = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return int(d_head * (getattr(text, name, None) or heads))
+
+
+def _copies(count: int, size: int) -> int:
+    """Bytes of numbers that are kept once more in the arithmetic type if it is another."""
+    return count * size if size < _FLOAT else 0
+
+
+def _arithmetic_size(config: StageConfig, text: Any, dtype: str) -> int:
+    name = dtype if config.dtype == "auto" else config.dtype
+    return _size(text if name == "auto" else name)
+
+
+def _stored_size(model: PreTrainedModel, dtype: str) -> int:
+    return _size(model.config if dtype == "auto" else dtype)
+
+
+def _size(source: Any) -> int:
+    """Bytes of a number: of a type by name, or of what a configuration says it is stored in."""
+    dtype = source if isinstance(source, str) else source.dtype or torch.float32
+    return int((getattr(torch, dtype) if isinstance(dtype, str) else dtype).itemsize)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,278 @@
+"""What a recipe would do, without any weights: data, parameters, updates, tokens and memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from layalign.data import DataSource, Example, load_examples
+from layalign.embedded import models_table
+from layalign.errors import ConfigError
+from layalign.eval.systems import with_question
+from layalign.model import LayAlignModel
+from layalign.model.backbones import outline_backbones
+from layalign.model.sequence import IGNORE_INDEX
+from layalign.processing import LayAlignProcessor
+from layalign.train.batches import StageDataset, byte_lengths, spread, to_learn
+from layalign.train.finetune import PlainDataset
+from layalign.train.footprint import Lengths, finetune_memory, stage_memory
+from layalign.train.recipe import ProcessorRecipe, Recipe
+from layalign.train.stages import StageConfig
+from layalign.train.trainer import make_processor, preserved_random_state, processor_for
+
+_SAMPLE = 256  # examples tokenised for the mean
+_LONGEST = 16  # and of the longest ones in bytes, for the maximum
+
+Values = dict[str, Any]
+
+
+def make_plan(
+    recipe: Recipe, configs: Mapping[str, StageConfig], *, dtype: str
+) -> tuple[dict[str, Values], Values]:
+    """Find out what a run would do, with what is on this machine; nothing is downloaded.
+
+    Data that is there is read and checked. Data that is not counts with the ``limit`` that the
+    recipe gives it, for each of its languages; without one its size is unknown, and so is what
+    follows from it. The backbones are built from their configurations, if these are in a folder or
+    in a cache.
+
+    Args:
+        recipe: The run.
+        configs: Its stages by name.
+        dtype: Type that the backbones would be loaded in.
+
+    Returns:
+        Per stage ``examples`` and ``updates``, None if unknown; and
+
+        * ``parameters``: of ``adapter``, ``aligner`` and ``gates``, of ``trained`` altogether, of
+          ``encoder`` and ``language_model``; None without both configurations.
+        * ``stages``: per stage ``tokens``, those the run would read without padding, with
+          ``tokens_from``: ``sample`` if that is the mean of tokenised examples times their number,
+          ``lengths`` if every example is taken to be as long as allowed, ``limit`` if the stage's
+          ``max_tokens`` ends it first; ``longest`` with ``encoder``, ``prompt`` and ``target``, of
+          the data or as allowed; ``memory_per_device`` in bytes, see :func:`stage_memory`, for
+          examples as long as that.
+        * ``sources``: every data source with what it is for and its ``examples``.
+        * ``missing``: what a run needs and this machine does not have.
+
+    Raises:
+        LayAlignError: Data or a configuration is there but cannot be used.
+    """
+    reads = [read for name in configs for read in _stage_sources(name, recipe)]
+    reads += [_read("evaluation", "test", source) for source in recipe.data.evaluation]
+    missing = [f"data: {read.where}" for read in reads if read.examples is None]
+    folders = _backbone_folders(recipe, missing)
+    model = _outline(recipe, folders) if all(folders) else None
+    processor = _processor(recipe, folders, missing)
+    if model is not None and processor is not None:
+        processor.check_model(model.config)
+    stages, details = {}, {}
+    for name, config in configs.items():
+        used = [read for read in reads if (read.stage, read.part) == (name, "train")]
+        stage = _Stage(name, config, recipe, used)
+        stages[name] = stage.counts()
+        details[name] = stage.details(model, processor, dtype)
+    return stages, {
+        "parameters": None if model is None else _parameters(model),
+        "stages": details,
+        "sources": [read.to_dict() for read in reads],
+        "missing": missing,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A data source and what it holds."""
+
+    stage: str
+    part: str
+    where: str
+    examples: list[Example] | None
+    """None if the data is not on this machine."""
+
+    count: int | None
+    """Number of examples; None if unknown."""
+
+    def to_dict(self) -> Values:
+        found = self.examples is not None
+        return {
+            **{name: getattr(self, name) for name in ("stage", "part", "where")},
+            "found": found,
+            "examples": self.count,
+        }
+
+
+def _stage_sources(name: str, recipe: Recipe) -> list[_Read]:
+    data = getattr(recipe.data, name)
+    parts = {"train": data.train, "dev": data.dev}
+    return [
+        _read(name, part, source, learn=data.learn)
+        for part, sources in parts.items()
+        for source in sources
+    ]
+
+
+def _read(stage: str, part: str, source: DataSource, *, learn: Any = "target") -> _Read:
+    named = ((field, getattr(source, field, None)) for field in ("name", "path", "hub"))
+    field, where = next((field, str(value)) for field, value in named if value is not None)
+    here = field == "name" or (field == "path" and Path(where).exists())
+    examples = to_learn(load_examples(source), learn) if here else None
+    count = _expected(source) if examples is None else len(examples)
+    return _Read(stage=stage, part=part, where=where, examples=examples, count=count)
+
+
+def _expected(source: DataSource) -> int | None:
+    """Examples that a source gives if every language has as many as its limit."""
+    n_languages = len(source.languages or ()) or (1 if source.language else 0)
+    return source.limit * n_languages if source.limit and n_languages else None
+
+
+def _backbone_folders(recipe: Recipe, missing: list[str]) -> tuple[str, str]:
+    """Local folders of both backbones, empty for one that is not on this machine."""
+    settings = recipe.model
+    chosen = (
+        ("encoder", settings.encoder, settings.encoder_revision),
+        ("language model", settings.language_model, settings.language_model_revision),
+    )
+    folders = []
+    for role, name, revision in chosen:
+        folders.append(_local_folder(name, revision))
+        if not folders[-1]:
+            missing.append(f"{role}: {name}")
+    return folders[0], folders[1]
+
+
+def _local_folder(name_or_path: str, revision: str | None) -> str:
+    embedded = {row.name: row for row in models_table()}
+    if name_or_path in embedded:
+        row = embedded[name_or_path]
+        return "" if row.source is None else str(row.path)
+    if Path(name_or_path).is_dir():
+        return name_or_path
+    try:
+        cached = try_to_load_from_cache(name_or_path, "config.json", revision=revision)
+    except HFValidationError:  # a path that is not there
+        return ""
+    return str(Path(cached).parent) if isinstance(cached, str) else ""
+
+
+def _outline(recipe: Recipe, folders: tuple[str, str]) -> LayAlignModel:
+    with preserved_random_state():
+        return LayAlignModel.from_backbones(
+            *outline_backbones(*folders), **recipe.model.config_fields()
+        )
+
+
+def _processor(
+    recipe: Recipe, folders: tuple[str, str], missing: list[str]
+) -> LayAlignProcessor | None:
+    if not all(folders):
+        return None
+    try:
+        return make_processor(recipe.processor, *folders)
+    except ConfigError as error:
+        missing.append(f"tokenizers: {error}")
+        return None
+
+
+def _parameters(model: LayAlignModel) -> Values:
+    parts = ("adapter", "aligner", "gates", "encoder", "language_model")
+    counts = {
+        part: sum(p.numel() for name, p in model.named_parameters() if name.split(".")[0] == part)
+        for part in parts
+    }
+    trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
+    return {**counts, "trained": trained}
+
+
+class _Stage:
+    """One stage of the plan."""
+
+    def __init__(
+        self, name: str, config: StageConfig, recipe: Recipe, reads: Sequence[_Read]
+    ) -> None:
+        self.name, self.config, self.recipe = name, config, recipe
+        self.examples = [example for read in reads for example in read.examples or ()]
+        counts = [read.count for read in reads if read.count is not None]
+        self.n_examples = sum(counts) if len(counts) == len(reads) else None
+        self.limits = config.limits(self.n_examples or 0)
+        self.known = self.n_examples is not None or config.epochs is None
+
+    def counts(self) -> Values:
+        updates = self.limits.updates if self.known else None
+        return {"examples": self.n_examples, "updates": updates}
+
+    def details(
+        self, model: LayAlignModel | None, processor: LayAlignProcessor | None, dtype: str
+    ) -> Values:
+        if self.examples and processor is not None:
+            lengths, mean = self._measured(processor)
+            tokens_from = "sample"
+        else:
+            lengths, tokens_from = self._allowed(), "lengths"
+            mean = float(lengths.encoder + lengths.prompt + lengths.target)
+        read = self.limits.examples if self.known else None
+        tokens = None if read is None else round(read * mean)
+        if self.limits.tokens is not None and (tokens is None or tokens > self.limits.tokens):
+            tokens, tokens_from = self.limits.tokens, "limit"
+        return {
+            "tokens": tokens,
+            "tokens_from": tokens_from,
+            "longest": dataclasses.asdict(lengths),
+            "memory_per_device": None if model is None else self._memory(model, lengths, dtype),
+        }
+
+    def _memory(self, model: LayAlignModel, lengths: Lengths, dtype: str) -> Values:
+        if self.name == "finetune":
+            memory = finetune_memory(model.language_model, self.config, lengths, dtype=dtype)
+        else:
+            memory = stage_memory(model, self.config, lengths, dtype=dtype)
+        return {**dataclasses.asdict(memory), "total": memory.total}
+
+    def _allowed(self) -> Lengths:
+        """Every part as long as the recipe allows."""
+        names = ("encoder_max_length", "prompt_max_length", "target_max_length")
+        is_plain = self.name == "finetune"  # which does not look at the recipe's processor
+        defaults = ProcessorRecipe() if is_plain else self.recipe.processor
+        encoder, prompt, target = (
+            getattr(self.config, name) or getattr(defaults, name) for name in names
+        )
+        if is_plain:
+            return Lengths(encoder=0, prompt=prompt, target=target)
+        no_prompt = self.config.prompt_template == ""
+        return Lengths(encoder=encoder, prompt=0 if no_prompt else prompt, target=target)
+
+    def _measured(self, processor: LayAlignProcessor) -> tuple[Lengths, float]:
+        """The longest of each part, and the mean of all tokens of an example, in a sample."""
+        dataset = self._dataset(processor)
+        sizes = byte_lengths(self.examples)
+        sample = [self._tokens(dataset, i) for i in spread(range(len(sizes)), _SAMPLE)]
+        longest = sorted(range(len(sizes)), key=sizes.__getitem__)[-_LONGEST:]
+        encoder, prompt, target = (
+            max(column)
+            for column in zip(*sample, *(self._tokens(dataset, i) for i in longest), strict=False)
+        )
+        mean = sum(map(sum, sample)) / len(sample)
+        return Lengths(encoder=encoder, prompt=prompt, target=target), mean
+
+    def _dataset(self, processor: LayAlignProcessor) -> StageDataset:
+        if self.name != "finetune":
+            return StageDataset(self.examples, processor_for(processor, self.config))
+        plain = LayAlignProcessor(
+            processor.tokenizer,
+            processor.tokenizer,
+            prompt_template=with_question(processor.prompt_template),
+        )
+        return PlainDataset(self.examples, processor_for(plain, self.config), None)
+
+    def _tokens(self, dataset: StageDataset, index: int) -> tuple[int, int, int]:
+        feature = dataset[index]
+        target = sum(label != IGNORE_INDEX for label in feature["labels"])
+        encoder = 0 if self.name == "finetune" else len(feature["encoder_input_ids"])
+        return encoder, len(feature["input_ids"]) - target, target
