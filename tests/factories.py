@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
@@ -14,15 +13,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from layalign.data import DataSource
 from layalign.model import LayAlignModel
 from layalign.model.backbones import encoder_half
 from layalign.processing import LayAlignProcessor
 
-# Recipes on real data, and whether data sources have the formats that they read yet.
 REAL_DATA_RECIPES = ("paper_math", "paper_xcsqa", "paper_xnli", "smollm2_e5_math")
-HAS_CORPORA = "template" in {field.name for field in dataclasses.fields(DataSource)}
-NO_CORPORA = "the readers of benchmark formats are not in this version"
 
 VOCABULARY = 99
 _SMALL = {

@@ -11,8 +11,6 @@ import torch
 from transformers import LlamaConfig, MT5Config
 
 from factories import (
-    HAS_CORPORA,
-    NO_CORPORA,
     REAL_DATA_RECIPES,
     make_encoder,
     make_language_model,
@@ -27,7 +25,6 @@ from layalign.train.run import run_recipe
 from layalign.train.summary import RunSummary
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-needs_corpora = pytest.mark.skipif(not HAS_CORPORA, reason=NO_CORPORA)
 
 MT5_XL = {"d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32}
 LLAMA_7B = {
@@ -256,7 +253,6 @@ def test_shipped_recipes_without_their_models(
     assert not (tmp_path / "empty").exists()
 
 
-@needs_corpora
 @pytest.mark.parametrize("name", REAL_DATA_RECIPES)
 def test_recipes_on_real_data(
     name: str, paper_backbones: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -277,7 +273,6 @@ def test_recipes_on_real_data(
             assert stage["memory_per_device"]["total"] < 48e9  # the paper's devices
 
 
-@needs_corpora
 @pytest.mark.parametrize("name", [name for name in REAL_DATA_RECIPES if name.startswith("paper")])
 def test_the_papers_settings(name: str) -> None:
     recipe = load_recipe(RECIPES / f"{name}.yaml")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from factories import HAS_CORPORA, NO_CORPORA, REAL_DATA_RECIPES
+from factories import REAL_DATA_RECIPES
 from layalign.errors import ConfigError
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
 from layalign.train.stages import Stage, StageConfig
@@ -32,8 +32,6 @@ def written(tmp_path, text=TEXT):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes(path):
-    if path.stem in REAL_DATA_RECIPES and not HAS_CORPORA:
-        pytest.skip(NO_CORPORA)
     recipe = load_recipe(path)
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
