@@ -1,7 +1,9 @@
 """The one record that training and evaluation share."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from layalign.data.languages import check_language
 from layalign.errors import DataError
@@ -39,14 +41,20 @@ class Example:
     id: str | None = None
     """Examples with the same id are translations of each other."""
 
+    parts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Named pieces of a structured question, such as ``premise``, that templates may use."""
+
     def __post_init__(self) -> None:
         """Check the texts and normalise the language tag."""
-        for field in ("text", "target", "answer"):
-            value = getattr(self, field)
+        for name in ("text", "target", "answer"):
+            value = getattr(self, name)
             if value is not None:
-                _check_text(field, value)
+                _check_text(name, value)
         for choice in self.choices:
             _check_text("choices", choice)
+        for name, part in self.parts.items():
+            _check_text(name, part)
+        object.__setattr__(self, "parts", MappingProxyType(dict(self.parts)))
         object.__setattr__(self, "language", check_language(self.language))
 
 

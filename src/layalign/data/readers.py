@@ -18,7 +18,7 @@ from layalign.errors import ConfigError, DataError, nearest
 
 _EXPECTED = {"choices": "a list of texts", "answer": "a text or number", "id": "a text or number"}
 
-FIELDS = tuple(field.name for field in fields(Example))
+FIELDS = tuple(field.name for field in fields(Example) if field.name != "parts")
 
 
 def read_bitext(
