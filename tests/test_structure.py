@@ -20,6 +20,8 @@ LEVELS = {
     "model": 1,
     "memory": 1,
     "padding": 1,
+    "fields": 1,
+    "yaml_files": 1,
     "processing": 2,
     "eval": 3,
     "train": 4,

@@ -48,6 +48,10 @@ class TrainingError(LayAlignError, RuntimeError):
     """Training cannot go on, for example because the loss is not a number."""
 
 
+class EvaluationError(LayAlignError, RuntimeError):
+    """An evaluation cannot go on, for example because memory does not suffice."""
+
+
 def nearest(found: str, known: Iterable[str]) -> str:
     """Hint, for the end of a message, at the known name that looks most like the one found.
 

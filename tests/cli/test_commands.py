@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import layalign.embedded
-import layalign.eval
+import layalign.eval.harness
 import layalign.generation
 import layalign.model.published
 import layalign.train.recipe
@@ -100,6 +100,45 @@ def test_evaluate(
     assert "English" not in err  # where it would say how far it is
     assert main([*argv, "--no-base"]) == 0
     assert "English" in capsys.readouterr().out
+
+
+def test_evaluate_tasks(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["evaluate", str(tiny_checkpoint), "--tasks", "word_problems", "--languages", "en"]
+    argv += ["--limit", "1", "--set", "max_new_tokens=2", "--output", str(tmp_path), "--quiet"]
+    assert main(argv) == 0
+    out, _ = capsys.readouterr()
+    assert "word_problems (version 1, template checkpoint version 1, generate)" in out
+    assert main([*argv, "--json"]) == 2
+    assert "already holds an evaluation" in capsys.readouterr().err
+    assert main([*argv, "--json", "--resume"]) == 0
+    assert (
+        json.loads(capsys.readouterr().out)["tasks"]["word_problems"]["systems"]["LayAlign"][
+            "items"
+        ]
+        == 1
+    )
+
+
+def test_evaluate_with_the_harness(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spy = Spy({"results": {}})
+    monkeypatch.setattr(layalign.eval.harness, "evaluate_with_harness", spy)
+    monkeypatch.setattr(layalign.eval.harness, "harness_table", Spy("the table"))
+    argv = ["evaluate", "folder", "--harness", "--tasks", "xnli_sw,xcopa_sw", "--include", "dir"]
+    assert main([*argv, "--encoder-field", "premise", "--limit", "3"]) == 0
+    assert spy.args == ("folder", ("xnli_sw", "xcopa_sw"))
+    assert spy.kwargs == {
+        "include": "dir",
+        "encoder_field": "premise",
+        "encoder_template": None,
+        "batch_size": 32,
+        "limit": 3,
+        "output": None,
+    }
+    assert capsys.readouterr().out == "the table\n"
 
 
 def test_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

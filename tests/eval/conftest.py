@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -26,14 +26,22 @@ class FakeSystem:
         examples: Sequence[Example],
         *,
         batch_size: int = 32,
-        on_batch: Callable[[int], None] | None = None,
+        on_batch: Callable[[Mapping[int, str]], None] | None = None,
     ) -> list[str]:
         self.calls.append(list(examples))
+        answers = [self.reply(example) for example in examples]
         for start in range(0, len(examples), batch_size):
+            batch = dict(enumerate(answers[start : start + batch_size], start))
+            self.new_tokens += len(batch)
             if on_batch is not None:
-                on_batch(len(examples[start : start + batch_size]))
-        self.new_tokens += len(examples)
-        return [self.reply(example) for example in examples]
+                on_batch(batch)
+        return answers
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage collection after every batch takes longer than the tiny models."""
+    monkeypatch.setattr("layalign.eval.batching.return_freed_memory", lambda: None)
 
 
 @pytest.fixture

@@ -66,6 +66,17 @@ ZEROS = {
         ("१२,३४,५६७.५", "1234567.5"),
         ("\uff11\uff12\uff0e\uff15", "12.5"),
         ("x\u00b2 = 9", "9"),
+        ("3/4", "0.75"),
+        ("-3/4", "-0.75"),
+        ("1 1/2", "1.5"),
+        ("-1 1/2", "-1.5"),
+        ("\u0663\u2044\u0664", "0.75"),
+        ("1,500 / 3", "500"),
+        ("48/2 = 24", "24"),
+        ("on 1/2/2020", "2020"),
+        ("\\frac{3}{4}", "0.75"),
+        ("$-\\dfrac{10}{4}$", "-2.5"),
+        ("either 3 or 1/2", "0.5"),
     ],
 )
 def test_parse_number(text: str, expected: str) -> None:
@@ -84,13 +95,18 @@ def test_parse_number(text: str, expected: str) -> None:
         ("Answer: 7, since 1 + 6 = 7. 100", 7),
         ("The answer is unknown. Perhaps 5", 5),
         ("The answer is 1,234.5. Then 6.", Decimal("1234.5")),
+        ("2 of 8. The answer is 1/4. 3", Decimal("0.25")),
+        ("The answer is 12.5%, of 200", Decimal(200)),
+        ("The answer is 12.5 %.", Decimal("12.5")),
     ],
 )
 def test_final_cue(text: str, expected: Decimal) -> None:
     assert parse_number(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "none", "-", "٫", ".", "The answer is", "²", "½", "一二"])
+@pytest.mark.parametrize(
+    "text", ["", "none", "-", "٫", ".", "The answer is", "²", "½", "一二", "5/0"]
+)
 def test_no_number_is_none(text: str) -> None:
     assert parse_number(text) is None
 
@@ -123,6 +139,13 @@ def test_decimals_with_point_and_comma(value: Decimal) -> None:
     assert parse_number(f"So 7 + 1, and the answer is {english}. Done.") == value
 
 
+@given(INTEGERS, st.integers(1, 10**6))
+def test_fractions(top: int, bottom: int) -> None:
+    assert parse_number(f"The answer is {top}/{bottom}.") == Decimal(top) / Decimal(bottom)
+    halves = parse_number(f"{abs(top)} 1/2")
+    assert halves == abs(top) + Decimal("0.5")
+
+
 @given(INTEGERS, st.sampled_from(sorted(ZEROS.values())))
 def test_other_digits(value: int, zero: str) -> None:
     assert parse_number(localise(f"Total: {value}.", zero)) == value
@@ -133,6 +156,7 @@ def test_any_text_gives_a_finite_number_or_none(text: str) -> None:
     number = parse_number(text)
     assert number is None or number.is_finite()
     assert parse_choice(text, "ABC") in (None, "A", "B", "C")
+    assert parse_choice(text, "AB", ("a river", text or "-")) in (None, "A", "B")
 
 
 def test_numbers_equal() -> None:
@@ -185,3 +209,34 @@ def test_parse_words(text: str, expected: str | None) -> None:
 def test_labels_of_other_scripts() -> None:
     assert parse_choice("Ответ: нет.", ("да", "нет")) == "нет"
     assert parse_choice("когда", ("да", "нет")) is None
+
+
+OPTIONS = ("a river", "the bank", "river bank", "Plan A", "5")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a river", "A"),
+        ("The bank.", "B"),
+        ("It must be the river bank, I think", "C"),
+        ("Plan A.", "D"),
+        ("The answer is the bank, not a river.", "B"),
+        ("5", "E"),
+        ("(B) a river", "B"),
+        ("the bankers", None),
+    ],
+)
+def test_parse_options(text: str, expected: str | None) -> None:
+    assert parse_choice(text, "ABCDE", OPTIONS) == expected
+
+
+WORDS = st.text("abcdefghij", min_size=2, max_size=8)
+
+
+@given(st.lists(WORDS, min_size=2, max_size=5, unique=True), st.data())
+def test_an_option_means_its_label(options: list[str], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(options) - 1))
+    labels = "ABCDE"[: len(options)]
+    for text in (options[place], options[place].upper() + ".", f"The answer is {options[place]}."):
+        assert parse_choice(text, labels, options) == labels[place]

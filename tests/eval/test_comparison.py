@@ -25,9 +25,7 @@ def result(right: dict[str, Collection[int]]) -> EvaluationResult:
     ]
     return EvaluationResult(
         metric="number",
-        languages={
-            tag: summarise([p for p in predictions if p.language == tag], 1.0) for tag in right
-        },
+        languages={tag: summarise([p for p in predictions if p.language == tag]) for tag in right},
         predictions=tuple(predictions),
         new_tokens=10,
         seconds=1.0,

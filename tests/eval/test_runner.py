@@ -4,12 +4,10 @@ from typing import Any
 
 import pytest
 
-import factories
-from layalign.data import DataSource, Example
-from layalign.errors import CheckpointError, ConfigError, DataError
-from layalign.eval import evaluate, evaluate_checkpoint, systems
-from layalign.model import LayAlignModel
-from layalign.processing import LayAlignProcessor
+from layalign.data import Example
+from layalign.errors import ConfigError, DataError
+from layalign.eval import evaluate
+from layalign.eval.journal import Journal
 
 
 def parallel() -> list[Example]:
@@ -90,80 +88,38 @@ def test_bad_examples_show_before_anything_runs(fake_system: Any) -> None:
     assert system.calls == []
 
 
-@pytest.fixture
-def checkpoint(processor: LayAlignProcessor, tmp_path: Path) -> Path:
-    """A checkpoint whose backbones lie beside it."""
-    places = {"encoder": tmp_path / "encoder", "language_model": tmp_path / "llm"}
-    factories.make_encoder().save_pretrained(places["encoder"])
-    factories.make_language_model().save_pretrained(places["language_model"])
-    model = LayAlignModel.from_backbones(**{name: str(place) for name, place in places.items()})
-    folder = tmp_path / "checkpoint"
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+def test_a_system_need_not_tell_of_its_batches(fake_system: Any) -> None:
+    class Silent(fake_system):  # type: ignore[misc]
+        def answer(self, examples: list[Example], **_: Any) -> list[str]:
+            answers: list[str] = super().answer(examples)
+            return answers
+
+    result = evaluate(Silent(reply), parallel())
+    assert [p.output for p in result.predictions] == [reply(e) for e in parallel()]
+    assert result.new_tokens == 8
 
 
-@pytest.fixture
-def task_file(tmp_path: Path) -> str:
-    rows = [
-        {"question": "12 + 3 = ?", "lang": tag, "answer": i, "id": i}
-        for tag in ("en", "sw")
-        for i in range(3)
-    ]
-    file = tmp_path / "tasks.jsonl"
-    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return str(file)
-
-
-def test_evaluate_checkpoint(checkpoint: Path, task_file: str, tmp_path: Path) -> None:
-    source = DataSource(path=task_file, columns={"text": "question", "language": "lang"}, limit=2)
-    seen: list[tuple[int, int, str]] = []
-    summary = evaluate_checkpoint(
-        checkpoint,
-        data=source,
-        max_new_tokens=2,
-        trained=["en"],
-        output=tmp_path / "results" / "out.json",
-        progress=lambda *a: seen.append(a),
+def test_tokens_and_time_are_those_of_the_language(fake_system: Any) -> None:
+    result = evaluate(fake_system(reply), parallel(), batch_size=3)
+    swahili = result.languages["sw"]
+    assert swahili.new_tokens == 4
+    assert swahili.tokens_per_second == pytest.approx(4 / swahili.seconds)
+    assert swahili.seconds == pytest.approx(
+        sum(p.seconds for p in result.predictions if p.language == "sw")
     )
-    assert list(summary["languages"]) == ["en", "sw"]
-    assert summary["languages"]["sw"]["bare"]["items"] == 2
-    assert summary["languages"]["sw"]["trained"] is False
-    assert seen[0] == (0, 8, "LayAlign: English")
-    assert seen[-1] == (8, 8, "bare LLM: Swahili")
-    saved = json.loads((tmp_path / "results" / "out.json").read_text())
-    assert {name: len(rows) for name, rows in saved.pop("predictions").items()} == {
-        "bare LLM": 4,
-        "LayAlign": 4,
-    }
-    assert saved == json.loads(json.dumps(summary))
 
 
-def test_evaluate_checkpoint_without_the_bare_llm(checkpoint: Path) -> None:
-    summary = evaluate_checkpoint(
-        checkpoint, languages=["en"], limit=2, max_new_tokens=2, base=False
-    )
-    assert summary["languages"]["en"]["bare"] is None
-    assert (summary["data"], summary["split"]) == ("word_problems", "test")
-
-
-def test_wrong_data_shows_before_models_are_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(systems, "load_checkpoint", lambda _: pytest.fail("models were loaded"))
-    with pytest.raises(DataError, match="no such file"):
-        evaluate_checkpoint("nowhere", data=str(tmp_path / "a.jsonl"))
-    with pytest.raises(DataError, match="unknown language"):
-        evaluate_checkpoint("nowhere", languages=["swahilli"])
-    with pytest.raises(ConfigError, match="is a folder; expected the path of a JSON file"):
-        evaluate_checkpoint("nowhere", output=tmp_path)
-
-
-def test_wrong_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError):
-        evaluate_checkpoint(tmp_path, languages=["en"], limit=1)
-
-
-def test_with_question() -> None:
-    assert systems.with_question("Q: {question} A:") == "Q: {question} A:"
-    assert systems.with_question("A:") == "{question}\nA:"
+def test_what_the_journal_holds_is_not_asked_again(fake_system: Any, tmp_path: Path) -> None:
+    whole = evaluate(fake_system(reply), parallel())
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, 8) as journal:
+        for i in (0, 1, 6):
+            journal.add(i, whole.predictions[i])
+    system = fake_system(reply)
+    with Journal(path, 8) as journal:
+        resumed = evaluate(system, parallel(), journal=journal)
+    asked = [e.text for call in system.calls for e in call]
+    assert asked == ["sw 1", "sw 2", "en 1", "en 2", "en 3"]
+    assert [p.output for p in resumed.predictions] == [p.output for p in whole.predictions]
+    with Journal(path, 8) as journal:
+        assert evaluate(system, parallel(), journal=journal) == resumed

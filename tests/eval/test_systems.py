@@ -5,7 +5,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 import factories
 from layalign.data import Example
 from layalign.errors import ConfigError
-from layalign.eval.systems import BareLLM, LayAlignSystem, evaluation_mode, until_end
+from layalign.eval.decoding import evaluation_mode, until_end, until_stop
+from layalign.eval.systems import BareLLM, LayAlignSystem, with_question
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 
@@ -88,7 +89,7 @@ def test_batches_are_reported_and_sorted_by_length(
 
     monkeypatch.setattr(language_model, "generate", generate)
     system, sizes = BareLLM(language_model, tokenizer), list[int]()
-    system.answer(examples, batch_size=4, on_batch=sizes.append)
+    system.answer(examples, batch_size=4, on_batch=lambda batch: sizes.append(len(batch)))
     assert sizes == [4, 3]
     assert widths == sorted(widths, reverse=True)
     assert widths[1] < widths[0]
@@ -143,3 +144,51 @@ def test_until_end() -> None:
     assert until_end(ids, 3) == [[5, 3], [5, 6, 7], [3]]
     assert until_end(ids, [6, 3]) == [[5, 3], [5, 6], [3]]
     assert until_end(ids, None) == ids.tolist()
+
+
+def test_until_stop() -> None:
+    assert until_stop("one. two? three", ("?", ". ")) == "one"
+    assert until_stop("one", ("?",)) == "one"
+    assert until_stop("one", ()) == "one"
+
+
+def test_answers_end_before_a_stop_string(
+    language_model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, examples: list[Example]
+) -> None:
+    plain = BareLLM(language_model, tokenizer, max_new_tokens=NEW)
+    outputs = plain.answer(examples)
+    stop = outputs[0].split()[2]
+    stopped = BareLLM(language_model, tokenizer, max_new_tokens=NEW, stop=(stop,))
+    assert stopped.answer(examples) == [until_stop(text, (stop,)) for text in outputs]
+    alone = BareLLM(language_model, tokenizer, max_new_tokens=NEW, stop=(stop,))
+    alone.answer(examples[:1])
+    assert alone.new_tokens < NEW
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    model: LayAlignModel,
+    processor: LayAlignProcessor,
+    examples: list[Example],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    expected = LayAlignSystem(model, processor, max_new_tokens=2).answer(examples)
+    system = LayAlignSystem(model, processor, max_new_tokens=2)
+    generate, sizes = model.generate, list[int]()
+
+    def tight(**batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch["encoder_input_ids"]))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        answer: torch.Tensor = generate(**batch)
+        return answer
+
+    monkeypatch.setattr(model, "generate", tight)
+    assert system.answer(examples, batch_size=7) == expected
+    assert sizes == [7, 3, *[1] * 7]
+    assert "out of memory" in caplog.text
+
+
+def test_with_question() -> None:
+    assert with_question("Q: {question} A:") == "Q: {question} A:"
+    assert with_question("A:") == "{question}\nA:"

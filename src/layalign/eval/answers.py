@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 
 # The last cue counts; what follows it up to the end of its sentence is the answer.
 _CUE = re.compile(r"\b(?:final answer|answer)\s*(?:is\b|[:=])\s*:?|####", re.IGNORECASE)
@@ -26,6 +27,8 @@ _SEPARATORS = str.maketrans(
         "\u202f": " ",
         "\u2212": "-",  # minus sign, en dash
         "\u2013": "-",
+        "\u2044": "/",  # fraction slash
+        "\uff0f": "/",
         "\u200e": None,  # direction marks around signs in right-to-left text
         "\u200f": None,
         "\u061c": None,
@@ -44,6 +47,8 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+
+_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}")
 
 # How a run of digits and separators is read; the first form that fits all of it counts.
 # Each names the thousands separators to drop; a comma that is left is a decimal comma.
@@ -65,10 +70,10 @@ def parse_number(text: str) -> Decimal | None:
     without such a number the last one of the text. Understood are signs, thousands separators
     (``1,234``, ``1.234,5``, ``1 234``), a decimal point or comma, and the digits of all scripts.
     A single point before three digits is a decimal point, a single comma a thousands separator.
-    Percent signs and units do not matter.
+    ``3/4`` and ``1 3/4`` are fractions. Percent signs and units do not matter.
 
     Returns:
-        The exact value, or ``None`` if the text holds no number.
+        The exact value, that of a fraction to 28 digits, or ``None`` if the text holds no number.
     """
     text = _plain(text)
     after_cue = _after_cue(text)
@@ -82,7 +87,7 @@ def numbers_equal(found: Decimal | None, gold: Decimal | None) -> bool:
     return found is not None and gold is not None and found == gold
 
 
-def parse_choice(text: str, labels: Sequence[str]) -> str | None:
+def parse_choice(text: str, labels: Sequence[str], options: Sequence[str] = ()) -> str | None:
     """Find the label that a text gives as its answer.
 
     The first label after the last cue such as "The answer is" counts, else a label with which
@@ -92,23 +97,40 @@ def parse_choice(text: str, labels: Sequence[str]) -> str | None:
     Args:
         text: What the model wrote.
         labels: All labels that could be meant, such as ``("A", "B", "C")``.
+        options: What each label stands for. A text that is nothing but an option means its
+            label; inside a longer text an option counts, by the same rules, if no label is there.
 
     Returns:
-        The label as it stands in ``labels``, or ``None`` if there is none in the text.
+        The label as it stands in ``labels``, or ``None`` if neither a label nor an option is in
+        the text.
     """
     text = unicodedata.normalize("NFKC", text).strip()
-    for label in labels:
-        if text.casefold() == label.casefold():
-            return label
-    patterns = [_label_pattern(label) for label in labels]
+    for names in (labels, options):
+        for label, name in zip(labels, names):  # noqa: B905  # there may be no options
+            if _bare(text) == _bare(name):
+                return label
+    for names in (labels, options):
+        if (found := _find(text, names)) is not None:
+            return labels[found]
+    return None
+
+
+def _bare(text: str) -> str:
+    """Leave out what does not matter when a text is nothing but a name."""
+    return unicodedata.normalize("NFKC", text).casefold().strip().rstrip(".。")
+
+
+def _find(text: str, names: Sequence[str]) -> int | None:
+    """Return the index of the name that a text gives as its answer."""
+    patterns = [_label_pattern(name) for name in names]
     after_cue = _after_cue(text)
     if after_cue is not None and (hits := _hits(patterns, after_cue)):
-        return labels[min(hits)[1]]
+        return min(hits)[1]
     hits = _hits(patterns, text)
     if not hits:
         return None
     begins = len(text[: min(hits)[0]].strip("([*\"' ")) == 0
-    return labels[(min(hits) if begins else max(hits))[1]]
+    return (min(hits) if begins else max(hits))[1]
 
 
 def _after_cue(text: str) -> str | None:
@@ -121,18 +143,35 @@ def _after_cue(text: str) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """Write digits and separators of all scripts in ASCII."""
+    """Write digits and separators of all scripts in ASCII, and fractions with a slash."""
     digits = (str(unicodedata.decimal(char, "")) or char for char in text)
-    return "".join(digits).translate(_SEPARATORS)
+    return _LATEX_FRACTION.sub(r"\1/\2", "".join(digits).translate(_SEPARATORS))
 
 
 def _last_number(text: str) -> Decimal | None:
-    matches = list(_NUMBER.finditer(text))
+    matches = list(_NUMBER.finditer(text))[-4:]
     if not matches:
         return None
-    value = _read_digits(matches[-1]["digits"])
+    # What stands between the last numbers: "/" makes them a fraction, a second one a date.
+    between = [text[a.end() : b.start()] for a, b in pairwise(matches)]
+    slashes = [gap.strip() == "/" for gap in between]
+    value = _value(matches[-1])
+    if slashes[-1:] != [True] or slashes[-2:-1] == [True]:
+        return value
+    if not value:
+        return None  # a division by zero has no value
+    fraction = _value(matches[-2]) / value
+    is_mixed = between[-2:-1] == [" "] and between[-1] == "/" and 0 < fraction < 1
+    if not is_mixed or not matches[-3]["digits"].isdigit() or slashes[-3:-2] == [True]:
+        return fraction
+    whole = _value(matches[-3])
+    return whole - fraction if matches[-3]["sign"] else whole + fraction
+
+
+def _value(match: re.Match[str]) -> Decimal:
+    value = _read_digits(match["digits"])
     # `copy_negate` is exact at any length; unary minus would round.
-    return value.copy_negate() if matches[-1]["sign"] and value else value
+    return value.copy_negate() if match["sign"] and value else value
 
 
 def _read_digits(digits: str) -> Decimal:

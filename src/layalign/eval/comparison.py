@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from layalign.data import check_language, language_name
-from layalign.eval.metrics import macro_average
 from layalign.eval.results import EvaluationResult
 
 ENGLISH = "en"
@@ -18,6 +17,7 @@ def compare(
     bare: EvaluationResult | None = None,
     *,
     trained: Collection[str] | None = None,
+    groups: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, Any]:
     """Compare two evaluations on the same examples.
 
@@ -25,23 +25,27 @@ def compare(
         layalign: Of LayAlign.
         bare: Of the language model alone; None if it was not evaluated.
         trained: Languages that LayAlign was trained on in any stage; None if not known.
+        groups: Further groups of languages to average over, such as ``low_resource``.
 
     Returns:
         Plain values. ``languages``: for each tag ``name``, ``items``, ``trained``, ``layalign``
-        and ``bare`` (fields of :class:`LanguageResult`), ``gain`` (points) and
-        ``share_of_english`` (percent of the English score, the bare model's if it was
-        evaluated). ``averages``: for each group ``languages``, ``layalign``, ``bare`` and
-        ``gain`` (fields of :class:`Estimate`); the groups are ``all``, ``non_english`` and, if
-        ``trained`` is known, ``trained`` (without English) and ``never_trained``. What is not
-        known is None; empty groups are left out.
+        and ``bare`` (fields of :class:`LanguageResult` or :class:`TranslationResult`), ``gain``
+        (points of accuracy or chrF) and ``share_of_english`` (percent of the English score, the
+        bare model's if it was evaluated). ``averages``: for each group ``languages``,
+        ``layalign``, ``bare`` and ``gain`` (fields of :class:`Estimate`); the groups are ``all``,
+        ``non_english``, ``trained`` (without English) and ``never_trained`` if ``trained`` is
+        known, and those given. What is not known is None; empty groups are left out.
     """
     known = None if trained is None else {check_language(tag) for tag in trained}
+    tags = list(layalign.languages)
+    members = _groups(tags, known)
+    for group, chosen in (groups or {}).items():
+        wanted = {check_language(tag) for tag in chosen}
+        members[group] = [tag for tag in tags if tag in wanted]
     return {
-        "languages": {tag: _row(tag, layalign, bare, known) for tag in layalign.languages},
+        "languages": {tag: _row(tag, layalign, bare, known) for tag in tags},
         "averages": {
-            group: _average(tags, layalign, bare)
-            for group, tags in _groups(list(layalign.languages), known).items()
-            if tags
+            group: _average(chosen, layalign, bare) for group, chosen in members.items() if chosen
         },
     }
 
@@ -51,15 +55,16 @@ def _row(
 ) -> dict[str, Any]:
     ours, theirs = layalign.languages[tag], bare.languages[tag] if bare else None
     english = (bare or layalign).languages.get(ENGLISH)
-    reference = english.accuracy if english else 0.0
+    reference = english.score.value if english else 0.0
+    value = ours.score.value
     return {
         "name": language_name(tag),
         "items": ours.items,
         "trained": None if trained is None else tag in trained,
         "bare": asdict(theirs) if theirs else None,
         "layalign": asdict(ours),
-        "gain": ours.accuracy - theirs.accuracy if theirs else None,
-        "share_of_english": 100 * ours.accuracy / reference if reference else None,
+        "gain": value - theirs.score.value if theirs else None,
+        "share_of_english": 100 * value / reference if reference else None,
     }
 
 
@@ -75,19 +80,9 @@ def _groups(tags: Sequence[str], trained: set[str] | None) -> dict[str, list[str
 def _average(
     tags: Sequence[str], layalign: EvaluationResult, bare: EvaluationResult | None
 ) -> dict[str, Any]:
-    average: dict[str, Any] = {
+    return {
         "languages": list(tags),
-        "bare": None,
+        "bare": asdict(bare.average(tags)) if bare else None,
         "layalign": asdict(layalign.average(tags)),
-        "gain": None,
+        "gain": asdict(layalign.gain(bare, tags)) if bare else None,
     }
-    if bare is not None:
-        differences = {}
-        for tag in tags:
-            theirs = bare.scores(tag)
-            differences[tag] = {i: s - theirs[i] for i, s in layalign.scores(tag).items()}
-        average |= {
-            "bare": asdict(bare.average(tags)),
-            "gain": asdict(macro_average(differences)),
-        }
-    return average

@@ -17,7 +17,7 @@ from layalign.data import Example
 from layalign.errors import ConfigError, DataError
 from layalign.eval.answers import numbers_equal, parse_choice, parse_number
 
-Metric = Literal["number", "choice", "exact"]
+Metric = Literal["number", "choice", "exact", "translation"]
 METRICS: tuple[str, ...] = get_args(Metric)
 
 _Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
@@ -30,8 +30,8 @@ class Score:
     parsed: str | None
     """The answer found in the output; None if there is none."""
 
-    correct: bool
-    """Whether it is the gold answer."""
+    correct: bool | None
+    """Whether it is the gold answer; None where only all outputs together have a score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,15 @@ class Estimate:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """A figure for which there is no interval."""
+
+    value: float
+    low: None = None
+    high: None = None
 
 
 def check_metric(metric: str) -> None:
@@ -58,21 +67,25 @@ def score(output: str, example: Example, metric: Metric) -> Score:
 
     Args:
         output: What the system wrote.
-        example: Needs ``answer``; for ``"exact"`` the ``target`` serves if there is no answer.
-        metric: ``"number"``, ``"choice"`` or ``"exact"`` (same text but for case and spaces).
+        example: Needs ``answer``; for ``"exact"`` the ``target`` serves if there is no answer, and
+            ``"translation"`` needs the ``target``.
+        metric: ``"number"``, ``"choice"``, ``"exact"`` (same text but for case and spaces) or
+            ``"translation"``, which is scored by :mod:`layalign.eval.translation` as a whole.
 
     Raises:
         DataError: The example has no gold answer of the kind that the metric needs.
         ConfigError: Unknown metric.
     """
     check_metric(metric)
-    gold = example.target if metric == "exact" and example.answer is None else example.answer
-    if gold is None:
-        raise _no_gold(example, "no answer", metric)
+    gold = reference(example, metric)
     if metric == "number":
         return _score_number(output, gold, example)
     if metric == "choice":
-        return _score_choice(output, gold, example)
+        labels = choice_labels(example)
+        parsed = parse_choice(output, labels, example.choices)
+        return Score(parsed=parsed, correct=parsed == gold)
+    if metric == "translation":
+        return Score(parsed=output.strip() or None, correct=None)
     found = _normalise(output)
     return Score(parsed=found or None, correct=found == _normalise(gold))
 
@@ -86,16 +99,33 @@ def _score_number(output: str, gold: str, example: Example) -> Score:
     return Score(parsed=parsed, correct=numbers_equal(found, expected))
 
 
-def _score_choice(output: str, gold: str, example: Example) -> Score:
-    """Match labels A, B, C …, or the choices themselves where the gold answer is one of them."""
-    labels = example.choices
-    if gold not in labels:
-        labels = tuple(ascii_uppercase[: len(example.choices)])
-    if gold not in labels:
-        found = f"the answer {gold!r} among the choices {example.choices}"
-        raise _no_gold(example, found, "choice")
-    parsed = parse_choice(output, labels)
-    return Score(parsed=parsed, correct=parsed == gold)
+def reference(example: Example, metric: Metric) -> str:
+    """Return what an output is compared with.
+
+    Raises:
+        DataError: The example does not have it.
+    """
+    if metric == "translation":
+        gold = example.target
+    else:
+        gold = example.target if metric == "exact" and example.answer is None else example.answer
+    if gold is None:
+        raise _no_gold(example, f"no {'target' if metric == 'translation' else 'answer'}", metric)
+    return gold
+
+
+def choice_labels(example: Example) -> tuple[str, ...]:
+    """Return the labels of the choices: A, B, C …, or the choices if the gold answer is one.
+
+    Raises:
+        DataError: The gold answer is neither a choice nor the letter of one.
+    """
+    gold, letters = example.answer, tuple(ascii_uppercase[: len(example.choices)])
+    for labels in (example.choices, letters):
+        if gold in labels:
+            return labels
+    found = f"the answer {gold!r} among the choices {example.choices}"
+    raise _no_gold(example, found, "choice")
 
 
 def _no_gold(example: Example, found: str, metric: str) -> DataError:
@@ -103,6 +133,7 @@ def _no_gold(example: Example, found: str, metric: str) -> DataError:
         "number": "a number as answer",
         "choice": "choices, and as answer one of them or its letter",
         "exact": "an answer or a target",
+        "translation": "the English text as target",
     }
     where = f"example {example.id or example.text[:40]!r} ({example.language})"
     return DataError(f"{where} has {found}; metric {metric!r} needs {expected[metric]}")

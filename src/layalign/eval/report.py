@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from layalign.eval.runner import Progress
 
 _SECTIONS = ((True, "trained"), (False, "never_trained"), (None, "non_english"))
+_SECTION_GROUPS = tuple(group for _, group in _SECTIONS)
 _AVERAGE_OF = {
     "trained": "Average, trained",
     "never_trained": "Average, never trained",
@@ -28,7 +29,7 @@ _AVERAGE_OF = {
 }
 _LEGEND = (
     "[]: 95 % interval. Gain: points over the bare LLM on the same items. Of English: share of\n"
-    "the English accuracy of the bare LLM. The average of the trained languages leaves out English."
+    "the English score of the bare LLM. The average of the trained languages leaves out English."
 )
 _MISSING = "    -"
 
@@ -46,7 +47,8 @@ def comparison_table(summary: Mapping[str, Any], *, title: str | None = None) ->
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("Language", no_wrap=True)
     table.add_column("Items", justify="right")
-    for column in ("Bare LLM %", "LayAlign %", "Gain"):
+    unit = "chrF" if summary.get("metric") == "translation" else "%"
+    for column in (f"Bare LLM {unit}", f"LayAlign {unit}", "Gain"):
         table.add_column(column, no_wrap=True)
     table.add_column("Of English", justify="right", no_wrap=True)
     rows, averages = summary["languages"].values(), summary["averages"]
@@ -56,8 +58,9 @@ def comparison_table(summary: Mapping[str, Any], *, title: str | None = None) ->
             table.add_row(*_language_cells(row))
         if section and group in averages:
             table.add_row(*_average_cells(group, averages[group]), style="bold", end_section=True)
-    if len(rows) > 1:
-        table.add_row(*_average_cells("all", averages["all"]), style="bold")
+    further = [group for group in averages if group not in _SECTION_GROUPS]
+    for group in further if len(rows) > 1 else ():  # of one language they say nothing new
+        table.add_row(*_average_cells(group, averages[group]), style="bold")
     return table
 
 
@@ -67,6 +70,34 @@ def print_comparison(
     """Print the table, and below it what its columns mean."""
     console.print(comparison_table(summary, title=title))
     console.print(_LEGEND, style="dim", highlight=False, markup=False)
+
+
+def print_tasks(console: Console, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the table of every task, and below it what the evaluation took."""
+    for name, summary in tasks.items():
+        console.print(comparison_table(summary, title=task_title(name, summary)))
+        for line in _footer(summary):
+            console.print(line, style="dim", highlight=False, markup=False)
+    console.print(_LEGEND, style="dim", highlight=False, markup=False)
+
+
+def task_title(name: str, summary: Mapping[str, Any]) -> str:
+    """Name a task with all that its figures depend on."""
+    template = summary["template"]
+    return (
+        f"{name} (version {summary['version']}, template {template['name']} version "
+        f"{template['version']}, {summary['scoring']})"
+    )
+
+
+def _footer(summary: Mapping[str, Any]) -> Iterator[str]:
+    for system, figures in summary["systems"].items():
+        yield (
+            f"{system}: {figures['unparsed']:.1f} % of the answers unparsed, "
+            f"{figures['seconds']:.0f} s, {figures['tokens_per_second']:.0f} tokens/s"
+        )
+    if summary["missing_languages"]:
+        yield f"No data in {', '.join(summary['missing_languages'])}."
 
 
 @contextmanager
@@ -91,8 +122,16 @@ def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: The place cannot be written to.
     """
+    write_text(path, json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file that is never seen half written.
+
+    Raises:
+        ConfigError: The place cannot be written to.
+    """
     target = check_output(path)
-    text = json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -110,7 +149,7 @@ def check_output(path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     if target.is_dir():
-        raise ConfigError(f"{target} is a folder; expected the path of a JSON file to write")
+        raise ConfigError(f"{target} is a folder; expected the path of a file to write")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -126,8 +165,8 @@ def _language_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         row["name"],
         str(row["items"]),
-        _accuracy(row["bare"]),
-        _accuracy(row["layalign"]),
+        _score(row["bare"]),
+        _score(row["layalign"]),
         _MISSING if row["gain"] is None else f"{row['gain']:+6.1f}",
         _MISSING if row["share_of_english"] is None else f"{row['share_of_english']:.0f} %",
     )
@@ -136,20 +175,31 @@ def _language_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _average_cells(group: str, average: Mapping[str, Any]) -> tuple[str, ...]:
     bare, ours, gain = (average[name] for name in ("bare", "layalign", "gain"))
     return (
-        _AVERAGE_OF[group],
+        _AVERAGE_OF.get(group, f"Average, {group.replace('_', ' ')}"),
         "",
         _MISSING if bare is None else _interval(**bare),
         _interval(**ours),
-        f"{gain['value']:+6.1f} [{gain['low']:+.0f}, {gain['high']:+.0f}]" if gain else _MISSING,
+        _difference(**gain) if gain else _MISSING,
         "",
     )
 
 
-def _accuracy(result: Mapping[str, float] | None) -> str:
+def _score(result: Mapping[str, Any] | None) -> str:
     if result is None:
         return _MISSING
-    return _interval(result["accuracy"], result["low"], result["high"])
+    return _interval(main_score(result), result["low"], result["high"])
 
 
-def _interval(value: float, low: float, high: float) -> str:
-    return f"{value:5.1f} [{low:.0f}-{high:.0f}]"  # the fixed width lines the numbers up
+def main_score(result: Mapping[str, Any]) -> float:
+    """What systems are compared by: the accuracy, of translations chrF."""
+    return float(result["accuracy"] if "accuracy" in result else result["chrf"])
+
+
+def _interval(value: float, low: float | None, high: float | None) -> str:
+    text = f"{value:5.1f}"  # the fixed width lines the numbers up
+    return text if low is None else f"{text} [{low:.0f}-{high:.0f}]"
+
+
+def _difference(value: float, low: float | None, high: float | None) -> str:
+    text = f"{value:+6.1f}"
+    return text if low is None else f"{text} [{low:+.0f}, {high:+.0f}]"

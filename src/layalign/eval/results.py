@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from layalign.eval.metrics import Estimate, Metric, macro_average, wilson_interval
+from layalign.eval.metrics import Estimate, Mean, Metric, macro_average, wilson_interval
+from layalign.eval.translation import translation_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,14 @@ class Prediction:
     """What the system wrote."""
     parsed: str | None
     """The answer found in the output; None if there is none."""
-    correct: bool
+    correct: bool | None
+    """None if only all outputs together have a score."""
+    reference: str | None = None
+    """English text that the output is compared with, if it is not an answer."""
+    seconds: float = 0.0
+    """Its share of the time that its batch took."""
+    new_tokens: float = 0.0
+    """Its share of the tokens that its batch generated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,40 @@ class LanguageResult:
     unparsed: float
     """Share of the outputs in which no answer was found."""
     seconds: float
+    new_tokens: int = 0
+    """Tokens generated; 0 in log-likelihood scoring."""
+    tokens_per_second: float = 0.0
+
+    @property
+    def score(self) -> Estimate:
+        """What systems are compared by."""
+        return Estimate(value=self.accuracy, low=self.low, high=self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationResult:
+    """Figures of one language's translations; ``chrf`` and ``bleu`` from 0 to 100."""
+
+    items: int
+    chrf: float
+    low: float
+    """Lower end of the 95 % interval of chrF (bootstrap)."""
+    high: float
+    bleu: float
+    bleu_low: float
+    bleu_high: float
+    signatures: tuple[str, ...]
+    """sacrebleu's, of chrF and of BLEU."""
+    unparsed: float
+    """Share of the outputs that are empty, percent."""
+    seconds: float
+    new_tokens: int
+    tokens_per_second: float
+
+    @property
+    def score(self) -> Estimate:
+        """What systems are compared by."""
+        return Estimate(value=self.chrf, low=self.low, high=self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +87,7 @@ class EvaluationResult:
     """Everything that came out of one evaluation."""
 
     metric: Metric
-    languages: Mapping[str, LanguageResult]
+    languages: Mapping[str, LanguageResult | TranslationResult]
     """By language tag, in the order in which the languages first occur."""
     predictions: tuple[Prediction, ...]
     """In the order of the examples."""
@@ -57,14 +99,31 @@ class EvaluationResult:
         """Return 0 or 1 for each id of a language; rows without an id get one of their own."""
         rows = (p for p in self.predictions if p.language == language)
         return {
-            f"{language}/{n}" if p.id is None else p.id: float(p.correct)
+            f"{language}/{n}" if p.id is None else p.id: float(p.correct or 0)
             for n, p in enumerate(rows)
         }
 
-    def average(self, languages: Sequence[str] | None = None) -> Estimate:
-        """Average accuracy over languages, all of them by default, each counting the same."""
-        tags = self.languages if languages is None else languages
+    def average(self, languages: Sequence[str] | None = None) -> Estimate | Mean:
+        """Average over languages, all of them by default, each counting the same.
+
+        The average of translation scores has no interval.
+        """
+        tags = list(self.languages) if languages is None else list(languages)
+        if self.metric == "translation":
+            value = sum(self.languages[tag].score.value for tag in tags) / len(tags)
+            return Mean(value=value)
         return macro_average({tag: self.scores(tag) for tag in tags})
+
+    def gain(self, other: EvaluationResult, languages: Sequence[str]) -> Estimate | Mean:
+        """Average difference to another system on the same examples, points."""
+        if self.metric == "translation":
+            value = self.average(languages).value - other.average(languages).value
+            return Mean(value=value)
+        differences = {}
+        for tag in languages:
+            theirs = other.scores(tag)
+            differences[tag] = {i: s - theirs[i] for i, s in self.scores(tag).items()}
+        return macro_average(differences)
 
     def to_dict(self, *, predictions: bool = False) -> dict[str, Any]:
         """Return plain values, ready for JSON.
@@ -84,9 +143,24 @@ class EvaluationResult:
         return values
 
 
-def summarise(predictions: Sequence[Prediction], seconds: float) -> LanguageResult:
+def collect(metric: Metric, predictions: Sequence[Prediction]) -> EvaluationResult:
+    """Put all predictions of one system together."""
+    rows: dict[str, list[Prediction]] = {}
+    for prediction in predictions:
+        rows.setdefault(prediction.language, []).append(prediction)
+    summarise_language = _summarise_translation if metric == "translation" else summarise
+    return EvaluationResult(
+        metric=metric,
+        languages={tag: summarise_language(row) for tag, row in rows.items()},
+        predictions=tuple(predictions),
+        new_tokens=round(sum(p.new_tokens for p in predictions)),
+        seconds=sum(p.seconds for p in predictions),
+    )
+
+
+def summarise(predictions: Sequence[Prediction]) -> LanguageResult:
     """Count the predictions of one language."""
-    items, correct = len(predictions), sum(p.correct for p in predictions)
+    items, correct = len(predictions), sum(bool(p.correct) for p in predictions)
     accuracy = wilson_interval(correct, items)
     return LanguageResult(
         items=items,
@@ -94,6 +168,35 @@ def summarise(predictions: Sequence[Prediction], seconds: float) -> LanguageResu
         accuracy=accuracy.value,
         low=accuracy.low,
         high=accuracy.high,
-        unparsed=100 * sum(p.parsed is None for p in predictions) / items,
-        seconds=seconds,
+        **_shared(predictions),
     )
+
+
+def _summarise_translation(predictions: Sequence[Prediction]) -> TranslationResult:
+    scores = translation_scores(
+        [p.output.strip() for p in predictions], [p.reference or "" for p in predictions]
+    )
+    chrf, bleu = (scores[name][0] for name in ("chrf", "bleu"))
+    return TranslationResult(
+        items=len(predictions),
+        chrf=chrf.value,
+        low=chrf.low,
+        high=chrf.high,
+        bleu=bleu.value,
+        bleu_low=bleu.low,
+        bleu_high=bleu.high,
+        signatures=tuple(signature for _, signature in scores.values()),
+        **_shared(predictions),
+    )
+
+
+def _shared(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Figures that do not depend on the metric."""
+    seconds = sum(p.seconds for p in predictions)
+    new_tokens = sum(p.new_tokens for p in predictions)
+    return {
+        "unparsed": 100 * sum(p.parsed is None for p in predictions) / len(predictions),
+        "seconds": seconds,
+        "new_tokens": round(new_tokens),
+        "tokens_per_second": new_tokens / seconds if seconds else 0.0,
+    }

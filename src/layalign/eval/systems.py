@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from layalign.data import Example
 from layalign.errors import ConfigError
-from layalign.memory import return_freed_memory
+from layalign.eval.batching import in_batches, longest_first
+from layalign.eval.decoding import evaluation_mode, until_end, until_stop
+from layalign.eval.likelihood import (
+    Likelihood,
+    append,
+    continuation_ids,
+    label_span,
+    likelihoods,
+)
+from layalign.eval.prompts import QUESTION, Prompt, Template
 from layalign.model import LayAlignModel
+from layalign.model.sequence import IGNORE_INDEX
 from layalign.padding import pad_id, pad_rows
 from layalign.processing import LayAlignProcessor
 
@@ -22,14 +32,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-QUESTION = "{question}"
 LAYALIGN, BARE = "LayAlign", "bare LLM"
 
 Feature = dict[str, list[int]]
 """Token ids of one example, by the name of the model's input."""
 
-OnBatch = Callable[[int], None]
-"""Called after every batch with the number of examples in it."""
+OnBatch = Callable[[Mapping[int, str]], None]
+"""Called after every batch with its answers, by the position of their example."""
 
 
 class System(Protocol):
@@ -50,14 +59,20 @@ class System(Protocol):
 
 
 @dataclass
-class _BatchedSystem:
+class BatchedSystem:
     """Greedy generation in batches of similar length."""
 
     model: PreTrainedModel
     """What generates."""
 
     prompt_template: str | None = field(default=None, kw_only=True)
-    """The language model's text; ``{question}`` stands for :attr:`Example.text`."""
+    """The language model's text, with ``{question}``, where :attr:`template` has none."""
+
+    template: Template = field(default_factory=Template, kw_only=True)
+    """How a task puts its examples into words; by default as they are."""
+
+    stop: tuple[str, ...] = field(default=(), kw_only=True)
+    """An answer ends before any of these."""
 
     max_new_tokens: int = field(default=256, kw_only=True)
     """Longest answer, tokens."""
@@ -78,34 +93,62 @@ class _BatchedSystem:
         """Answer every example.
 
         Args:
-            examples: Only ``text`` and ``language`` are read.
-            batch_size: Examples generated at a time; those of similar length go together.
-            on_batch: Told the size of every batch when it is done.
+            examples: What the templates name is read, answers are not.
+            batch_size: Examples generated at a time; those of similar length go together. Halved
+                whenever memory does not suffice.
+            on_batch: Told the answers of every batch when it is done.
 
         Returns:
             One text an example, in the order given, without special tokens.
 
         Raises:
             ConfigError: ``batch_size`` is less than 1.
+            EvaluationError: Memory does not suffice for a single example.
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
         features = [self._encode(example) for example in examples]
-        # The longest first: if memory does not suffice, that shows at once.
-        order = sorted(range(len(features)), key=lambda i: -sum(map(len, features[i].values())))
         outputs = [""] * len(features)
-        with evaluation_mode(self.model), torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                texts = self._answer_batch([features[i] for i in rows])
-                for i, text in zip(rows, texts, strict=True):
-                    outputs[i] = text
-                if on_batch is not None:
-                    on_batch(len(rows))
-                return_freed_memory()  # a cache that grows by a token leaves holes of every size
+
+        def run(rows: list[int]) -> None:
+            batch = dict(zip(rows, self.answer_batch([features[i] for i in rows]), strict=True))
+            for i, text in batch.items():
+                outputs[i] = text
+            if on_batch is not None:
+                on_batch(batch)
+
+        with self.evaluating():
+            in_batches(longest_first(features), batch_size, run)
         return outputs
 
-    def _answer_batch(self, features: list[Feature]) -> list[str]:
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Put the model in eval mode, without gradients, for as long as it is used."""
+        with evaluation_mode(self.model), torch.inference_mode():
+            yield
+
+    def continue_prompt(self, example: Example, continuation: str) -> Feature:
+        """Tokenise the prompt of an example and what follows it."""
+        prompt = self._prompt(example)
+        # White space before the seam belongs to what follows, as tokenizers see it.
+        template = prompt.template.rstrip()
+        continuation = prompt.template[len(template) :] + continuation
+        context = template.replace(QUESTION, prompt.question, 1)
+        feature = self._feature(replace(prompt, template=template), example.language)
+        return append(feature, continuation_ids(self._tokenizer(), context, continuation))
+
+    def loglikelihoods(self, features: Sequence[Feature]) -> list[Likelihood]:
+        """Say how likely the continuations of one batch are.
+
+        Args:
+            features: From :meth:`continue_prompt`.
+        """
+        labels, _ = pad_rows([f["labels"] for f in features], IGNORE_INDEX, left=True)
+        labels = labels.to(self.model.device)
+        span = label_span(labels)
+        logits = self._logits(list(features), span + 1)
+        return likelihoods(logits[:, :-1], labels[:, -span:])
+
+    def answer_batch(self, features: list[Feature]) -> list[str]:
+        """Generate the answers to tokenised prompts, all at once."""
         tokenizer = self._tokenizer()
         ends = self.model.generation_config.eos_token_id
         arguments = {
@@ -116,27 +159,42 @@ class _BatchedSystem:
             "pad_token_id": pad_id(tokenizer),
             **self.generation,
         }
+        if self.stop:
+            arguments |= {"stop_strings": list(self.stop), "tokenizer": tokenizer}
         rows = until_end(self._generate(features, arguments), arguments["eos_token_id"])
         self.new_tokens += sum(map(len, rows))
-        return list(tokenizer.batch_decode(rows, skip_special_tokens=True))
+        texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return [until_stop(text, self.stop) for text in texts]
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         raise NotImplementedError
 
     def _encode(self, example: Example) -> Feature:
+        return self._feature(self._prompt(example), example.language)
+
+    def _prompt(self, example: Example) -> Prompt:
+        """Return the example's texts, the language model's never left out."""
+        raise NotImplementedError
+
+    def _feature(self, prompt: Prompt, language: str) -> Feature:
+        """Tokenise these texts."""
         raise NotImplementedError
 
     def _generate(self, features: list[Feature], arguments: dict[str, Any]) -> Tensor:
         """Return new tokens only, ``(batch, new_len)``."""
         raise NotImplementedError
 
+    def _logits(self, features: list[Feature], keep: int) -> Tensor:
+        """Return the logits of the last positions, ``(batch, keep, vocabulary)``."""
+        raise NotImplementedError
+
 
 @dataclass
-class LayAlignSystem(_BatchedSystem):
+class LayAlignSystem(BatchedSystem):
     """LayAlign: the encoder reads the text, the language model its prompt and the soft tokens.
 
-    Without ``prompt_template`` the processor's own is used. The template may be empty (no text
-    for the language model), an answer cue, or hold ``{question}``.
+    Without ``prompt_template`` the processor's own is used. It may be empty (no text for the
+    language model), an answer cue, or hold ``{question}``.
     """
 
     model: LayAlignModel
@@ -145,9 +203,16 @@ class LayAlignSystem(_BatchedSystem):
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         return self.processor.tokenizer
 
-    def _encode(self, example: Example) -> Feature:
+    def _prompt(self, example: Example) -> Prompt:
+        own = self.prompt_template
+        return self.template.prompt(example, self.processor.prompt_template if own is None else own)
+
+    def _feature(self, prompt: Prompt, language: str) -> Feature:
         return self.processor.encode(
-            example.text, language=example.language, prompt_template=self.prompt_template
+            prompt.text,
+            language=language,
+            question=prompt.question,
+            prompt_template=prompt.template,
         )
 
     def _generate(self, features: list[Feature], arguments: dict[str, Any]) -> Tensor:
@@ -155,9 +220,15 @@ class LayAlignSystem(_BatchedSystem):
         ids: Tensor = self.model.generate(**batch, **arguments)
         return ids
 
+    def _logits(self, features: list[Feature], keep: int) -> Tensor:
+        batch = self.processor.pad(features).to(self.model.device)
+        del batch["labels"]
+        logits: Tensor = self.model(**batch, logits_to_keep=keep).logits
+        return logits
+
 
 @dataclass
-class BareLLM(_BatchedSystem):
+class BareLLM(BatchedSystem):
     """The language model alone, given the question as text in the prompt.
 
     Raises:
@@ -178,21 +249,32 @@ class BareLLM(_BatchedSystem):
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         return self.tokenizer
 
-    def _encode(self, example: Example) -> Feature:
-        prompt = self.prompt_template.replace(QUESTION, example.text, 1)
-        ids = self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+    def _prompt(self, example: Example) -> Prompt:
+        return self.template.bare_prompt(example, self.prompt_template)
+
+    def _feature(self, prompt: Prompt, language: str) -> Feature:
+        text = prompt.template.replace(QUESTION, prompt.question, 1)
+        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         # The same start as LayAlign's: one BOS wherever the model knows one.
         bos = self.model.config.get_text_config().bos_token_id
         return {"input_ids": [*([] if bos is None else [bos]), *ids]}
 
     def _generate(self, features: list[Feature], arguments: dict[str, Any]) -> Tensor:
+        batch = self._batch(features)
+        full: Tensor = self.model.generate(**batch, **arguments)  # type: ignore[operator]
+        return full[:, batch["input_ids"].shape[1] :]
+
+    def _logits(self, features: list[Feature], keep: int) -> Tensor:
+        batch = self._batch(features)
+        positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+        logits: Tensor = self.model(**batch, position_ids=positions, logits_to_keep=keep).logits
+        return logits
+
+    def _batch(self, features: list[Feature]) -> dict[str, Tensor]:
         rows = [feature["input_ids"] for feature in features]
         ids, mask = pad_rows(rows, pad_id(self.tokenizer), left=True)
-        ids, mask = ids.to(self.model.device), mask.to(self.model.device)
-        full: Tensor = self.model.generate(  # type: ignore[operator]
-            input_ids=ids, attention_mask=mask, **arguments
-        )
-        return full[:, ids.shape[1] :]
+        device = self.model.device
+        return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
 
 def load_checkpoint(checkpoint: str | PathLike[str]) -> tuple[LayAlignModel, LayAlignProcessor]:
@@ -214,7 +296,7 @@ def make_systems(
     bare: bool = True,
     bare_prompt_template: str | None = None,
     **options: Any,
-) -> dict[str, System]:
+) -> dict[str, BatchedSystem]:
     """LayAlign and, beside it, its bare language model.
 
     Args:
@@ -228,7 +310,7 @@ def make_systems(
     Returns:
         ``LayAlign`` and, if wanted, ``bare LLM``.
     """
-    systems: dict[str, System] = {LAYALIGN: LayAlignSystem(model, processor, **options)}
+    systems: dict[str, BatchedSystem] = {LAYALIGN: LayAlignSystem(model, processor, **options)}
     if bare:
         template = bare_prompt_template or with_question(processor.prompt_template)
         systems[BARE] = BareLLM(
@@ -242,30 +324,3 @@ def with_question(prompt_template: str) -> str:
     if QUESTION in prompt_template:
         return prompt_template
     return f"{QUESTION}\n{prompt_template}"
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module in eval mode, and every part of it back as it was afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-def until_end(ids: Tensor, eos_token_id: int | Sequence[int] | None) -> list[list[int]]:
-    """Cut every row after its first EOS; what follows is padding.
-
-    Args:
-        ids: New tokens, ``(batch, new_len)``.
-        eos_token_id: Ids that end a row, if any.
-    """
-    ends = {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id or ())
-    rows: list[list[int]] = ids.tolist()
-    for row in rows:
-        last = next((i for i, token in enumerate(row) if token in ends), len(row))
-        del row[last + 1 :]
-    return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -15,9 +15,9 @@ import yaml
 from layalign.data import DataSource, language_codes
 from layalign.errors import ConfigError
 from layalign.eval.metrics import Metric
-from layalign.train.fields import check_keys, dotted, from_mapping
+from layalign.fields import check_keys, differing, dotted, from_mapping
 from layalign.train.stages import Stage, StageConfig
-from layalign.train.yaml_files import apply_override, read_yaml
+from layalign.yaml_files import apply_override, read_yaml
 
 STAGES = ("finetune", "translation", "task")
 
@@ -275,18 +275,4 @@ def _plain(value: Any) -> Any:
 
 def differing_keys(one: Recipe, other: Recipe) -> list[str]:
     """Dotted keys in which two recipes differ, ``output_dir`` aside."""
-    flat = [dict(_flatten(recipe.to_dict())) for recipe in (one, other)]
-    keys = sorted({*flat[0], *flat[1]} - {"output_dir"})
-    return [key for key in keys if flat[0].get(key) != flat[1].get(key)]
-
-
-def _flatten(values: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(values, Mapping):
-        pairs: Any = values.items()
-    elif isinstance(values, list):
-        pairs = enumerate(values)
-    else:
-        yield where, values
-        return
-    for key, value in pairs:
-        yield from _flatten(value, f"{where}.{key}" if where else str(key))
+    return [key for key in differing(one.to_dict(), other.to_dict()) if key != "output_dir"]

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from layalign.errors import ConfigError
-from layalign.train.fields import from_mapping
+from layalign.fields import from_mapping
 from layalign.train.limits import SCHEDULES, Limits, Schedule, make_limits
 
 QUESTION = "{question}"

@@ -1,7 +1,7 @@
 import pytest
 
 from layalign.errors import ConfigError
-from layalign.train.yaml_files import apply_override, read_yaml
+from layalign.yaml_files import apply_override, read_yaml
 
 
 def written(tmp_path, text):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -62,6 +62,25 @@ def check_keys(values: Mapping[Any, Any], known: Iterable[str], where: str) -> N
 def dotted(where: str, name: str) -> str:
     """Name of a setting inside another."""
     return f"{where}.{name}" if where else name
+
+
+def differing(one: Any, other: Any) -> list[str]:
+    """Dotted keys in which two sets of plain values differ, sorted."""
+    flat = [dict(_flatten(values)) for values in (one, other)]
+    keys = sorted({*flat[0], *flat[1]})
+    return [key for key in keys if flat[0].get(key) != flat[1].get(key)]
+
+
+def _flatten(values: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, Mapping):
+        pairs: Any = values.items()
+    elif isinstance(values, list):
+        pairs = enumerate(values)
+    else:
+        yield where, values
+        return
+    for key, value in pairs:
+        yield from _flatten(value, dotted(where, str(key)))
 
 
 def convert(value: Any, hint: Any, where: str) -> Any:

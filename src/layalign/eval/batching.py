@@ -1,0 +1,73 @@
+"""Run over examples in batches that shrink when memory does not suffice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from layalign.errors import ConfigError, EvaluationError
+from layalign.memory import return_freed_memory
+
+_SIGNS = ("out of memory", "not enough memory")
+
+
+def in_batches(rows: Sequence[int], size: int, run: Callable[[list[int]], None]) -> None:
+    """Call a function with one batch after the other.
+
+    Out of memory, the batch is halved, and so are those that follow.
+
+    Args:
+        rows: What to go over, in this order; the largest should come first.
+        size: Rows in a batch, at least 1.
+        run: Told the rows of a batch. May be told some of them again after it ran out of memory.
+
+    Raises:
+        ConfigError: ``size`` is less than 1.
+        EvaluationError: Memory does not suffice for a single row.
+    """
+    if size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {size}")
+    start = 0
+    while start < len(rows):
+        batch = list(rows[start : start + size])
+        if _fits(batch, run):
+            start += len(batch)
+        else:
+            size = len(batch) // 2
+            logging.getLogger(__name__).warning("out of memory; going on with batches of %d", size)
+        return_freed_memory()  # a cache that grows by a token leaves holes of every size
+
+
+def longest_first(features: Sequence[Mapping[str, list[int]]]) -> list[int]:
+    """Order tokenised examples so that those of similar length go together.
+
+    The longest come first: if memory does not suffice, that shows at once.
+    """
+    return sorted(range(len(features)), key=lambda i: -sum(map(len, features[i].values())))
+
+
+def _fits(batch: list[int], run: Callable[[list[int]], None]) -> bool:
+    """Run a batch; False if memory did not suffice.
+
+    The error, and with it all tensors that its frames hold, is gone when this returns.
+    """
+    try:
+        run(batch)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(batch) == 1:
+            what = str(error).partition("\n")[0] or type(error).__name__
+            raise EvaluationError(
+                f"memory does not suffice for a single example ({what}); "
+                "use a smaller model or type, or shorter answers"
+            ) from error
+        return False
+    return True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error of torch or Python says that memory does not suffice."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _SIGNS)
