@@ -97,7 +97,7 @@ def lexical_pairs(
             )
     embed = model.get_input_embeddings()
     device = embed.weight.device
-    states, targets = [], []
+    states, covered = [], []
     ordered = sorted(texts, key=len)
     for start in range(0, len(ordered), batch_size):
         batch_texts = ordered[start : start + batch_size]
@@ -107,12 +107,18 @@ def lexical_pairs(
         )
         for row, text in enumerate(batch_texts):
             pairs = _covering_tokens(processor, text)
-            for position, ids in pairs:
-                states.append(output.last_hidden_state[row, position].float())
-                targets.append(embed(torch.tensor(ids, device=device)).float().mean(0))
-    if not states:
+            states.append(output.last_hidden_state[row, [position for position, _ in pairs]])
+            covered += [torch.tensor(ids) for _, ids in pairs]
+    if not covered:
         raise ConfigError("init: lexical found no text to learn from; expected English sentences")
-    return torch.stack(states), torch.stack(targets)
+    lengths = torch.tensor([len(ids) for ids in covered])
+    targets = F.embedding_bag(
+        torch.cat(covered).to(device),
+        embed(torch.arange(embed.num_embeddings, device=device)).float(),
+        (lengths.cumsum(0) - lengths).to(device),
+        mode="mean",
+    )
+    return torch.cat(states).float(), targets
 
 
 def _covering_tokens(processor: LayAlignProcessor, text: str) -> list[tuple[int, list[int]]]:
