@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from layalign.data import Example
 from layalign.errors import DataError
-from layalign.train.batches import UpdateSampler, byte_lengths, check_examples, spread, to_learn
+from layalign.train.batches import (
+    StageDataset,
+    UpdateSampler,
+    byte_lengths,
+    check_examples,
+    spread,
+    to_learn,
+)
 
 
 def sampler(lengths, **changes):
@@ -58,6 +65,24 @@ def test_a_run_without_a_count_does_not_end():
 def test_lengths_count_bytes():
     example = Example(text="แม่", language="th", target="mother")
     assert byte_lengths([example]) == [9 + 6]
+
+
+def test_text_dropout_takes_the_question_from_a_share_of_the_examples(processor):
+    example = Example(text="the cat sat", language="en", target="a dog")
+    whole, none = (
+        [StageDataset([example] * 200, processor, text_dropout=share)[i] for i in range(200)]
+        for share in (0.0, 1.0)
+    )
+    assert whole == [whole[0]] * 200
+    cue = processor.encode("the cat sat", target="a dog", prompt_template=" = the answer is")
+    assert none == [cue] * 200
+    half = StageDataset([example] * 200, processor, text_dropout=0.5, seed=3)
+    dropped = [half[i] == none[0] for i in range(200)]
+    assert all(half[i] in (whole[0], none[0]) for i in range(200))
+    assert 70 < sum(dropped) < 130
+    assert dropped == [half[i] == none[0] for i in range(200)]  # however often it is read
+    other = StageDataset([example] * 200, processor, text_dropout=0.5, seed=4)
+    assert dropped != [other[i] == none[0] for i in range(200)]
 
 
 def test_nothing_to_learn():

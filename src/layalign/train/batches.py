@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from torch.utils.data import Dataset, Sampler
 
 from layalign.errors import DataError
+from layalign.processing import QUESTION
 
 if TYPE_CHECKING:
     from layalign.data.example import Example
@@ -92,16 +93,27 @@ class StageDataset(Dataset["Feature"]):
     Args:
         examples: Each with a target.
         processor: Its settings are those of the stage.
+        text_dropout: Share of examples whose question stays out of the language model's text.
+        seed: Of the choice of those.
 
     Raises:
         DataError: There is no example, or one without a target.
     """
 
-    def __init__(self, examples: Sequence[Example], processor: LayAlignProcessor) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        processor: LayAlignProcessor,
+        *,
+        text_dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
         """Check the examples."""
         check_examples(examples)
         self.examples = examples
         self.processor = processor
+        self.text_dropout = text_dropout
+        self.seed = seed
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -110,7 +122,16 @@ class StageDataset(Dataset["Feature"]):
     def __getitem__(self, index: int) -> Feature:
         """Token ids of one example."""
         example = self.examples[index]
-        return self.processor.encode(example.text, language=example.language, target=example.target)
+        template = self.processor.prompt_template
+        # Of the example alone, not of when it is read, so that a resumed run finds the same.
+        if random.Random(f"text {self.seed} {index}").random() < self.text_dropout:
+            template = template.replace(QUESTION, "")
+        return self.processor.encode(
+            example.text,
+            language=example.language,
+            target=example.target,
+            prompt_template=template,
+        )
 
     def collate(self, features: list[Feature]) -> dict[str, Any]:
         """Padded tensors of several examples."""

@@ -263,7 +263,12 @@ class _Stage:
 
     def _dataset(self, processor: LayAlignProcessor) -> StageDataset:
         if self.name != "finetune":
-            return StageDataset(self.examples, processor_for(processor, self.config))
+            return StageDataset(
+                self.examples,
+                processor_for(processor, self.config),
+                text_dropout=self.config.text_dropout,
+                seed=self.config.seed,
+            )
         plain = LayAlignProcessor(
             processor.tokenizer,
             processor.tokenizer,

@@ -152,6 +152,11 @@ class StagesRecipe:
                     f"stage.{name}.embedding_noise is set, but the language model is frozen there; "
                     "move it to stage.finetune"
                 )
+        if self.finetune is not None and self.finetune.text_dropout:
+            raise ConfigError(
+                "stage.finetune.text_dropout is set, but there the language model has nothing but "
+                "text; move it to stage.task"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,6 +95,11 @@ class StageConfig:
     text_input: bool = True
     """Whether the language model reads the question too; False drops it from the template."""
 
+    text_dropout: float = 0.0
+    """Share of the examples whose question only the encoder reads, drawn once for each example.
+    Text that the language model understands by itself is a shortcut: it teaches nothing about soft
+    tokens. Not in the paper."""
+
     encoder_max_length: int | None = None
     """Longest encoder input, tokens; None for the processor's."""
 
@@ -126,6 +131,7 @@ class StageConfig:
         for name in ("weight_decay", "max_grad_norm"):
             self._check(name, "0 or more", lambda value: value >= 0)
         self._check("warmup", "from 0 to below 1", lambda value: 0 <= value < 1)
+        self._check("text_dropout", "from 0 to 1", lambda value: 0 <= value <= 1)
         self._check("betas", "from 0 to below 1", lambda value: all(0 <= b < 1 for b in value))
         self._check("schedule", f"one of {', '.join(SCHEDULES)}", SCHEDULES.__contains__)
         self._check("dtype", f"one of {', '.join(_DTYPES)}", _DTYPES.__contains__)

@@ -119,7 +119,9 @@ def train_stage(
             config,
             trained=model.trainable_names(),
             loss=composite_loss,
-            train=StageDataset(examples, stage_processor),
+            train=StageDataset(
+                examples, stage_processor, text_dropout=config.text_dropout, seed=config.seed
+            ),
             dev=dev,
             folder=folder,
             save=True,
