@@ -63,6 +63,7 @@ def values(backbones, tmp_path):
             "translation": data,
             "task": data,
             "evaluation": [{**source, "limit": 3}],
+            "on_leak": "warn",
         },
         "stage": {"finetune": stage, "translation": stage, "task": {**stage, "text_input": False}},
         "evaluation": {"max_new_tokens": 4},

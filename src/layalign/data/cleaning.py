@@ -159,14 +159,14 @@ class Cleaner:
     def _repetition(self, example: Example) -> str | None:
         if self.settings.duplicates == "keep":
             return None
-        fields = (example.answer, *example.choices, *example.parts.values())
+        fields = (example.answer or "", *example.choices, *example.parts.values())
         if _is_repeated(self._seen, example.language, *_sides(example), *fields):
             return "duplicate"
         if self.settings.duplicates == "exact":
             return None
         # A question with other numbers is another question; a pair with others teaches the same.
         forms = [contents(side, digits=not _is_pair(example)) or side for side in _sides(example)]
-        forms += [contents(field) if field else field for field in fields]
+        forms += map(contents, fields)
         nearly = _is_repeated(self._seen_nearly, example.language, *forms)
         return "near_duplicate" if nearly else None
 
