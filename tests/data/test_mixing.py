@@ -44,7 +44,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_out_of_range() -> None:
-    with pytest.raises(ConfigError, match="temperature is 0.5; expected 1"):
+    with pytest.raises(ConfigError, match=r"temperature is 0\.5; expected 1"):
         Mixing(temperature=0.5)
     with pytest.raises(ConfigError, match="total is 0"):
         Mixing(total=0)

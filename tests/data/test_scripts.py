@@ -24,6 +24,6 @@ def test_scripts(text: str, language: str, script: str, share: float) -> None:
 
 
 def test_contents() -> None:
-    assert contents("  Ａna, 3 (three)!") == contents("ana 3 THREE") == "ana3three"
+    assert contents("  \uff21na, 3 (three)!") == contents("ana 3 THREE") == "ana3three"
     assert contents("Ana 3", digits=False) == "ana"
     assert contents("कि") != contents("का")  # vowels that are marks

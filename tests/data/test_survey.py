@@ -48,7 +48,7 @@ def test_bad_rows_are_counted_or_fatal(tmp_path: Path, line: str) -> None:
         ("a.csv", "text,language\nx,sw\ny\nz,sw\n", {}),
         ("a.jsonl", '{"text": "x"}\n{"txt": "y"}\n{"text": "z"}\n', {"language": "sw"}),
         ("a.json", '[{"text": "x"}, 3, {"text": "z"}]', {"language": "sw"}),
-        ("a.tsv", "x\tX\ny\nz\tZ\n", {"language": "sw"}),
+        ("a.tsv", "x\tone\ny\nz\ttwo\n", {"language": "sw"}),
         ("a.tsv", "x\t1\ny\nz\t3\n", {"language": "sw", "format": "mgsm"}),
     ],
 )
