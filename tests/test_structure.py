@@ -15,20 +15,20 @@ MAX_LINES = 400
 # A part may import parts of a lower level, and itself.
 LEVELS = {
     "errors": 0,
-    "data": 1,
     "embedded": 1,
     "model": 1,
     "memory": 1,
     "padding": 1,
     "fields": 1,
     "yaml_files": 1,
-    "processing": 2,
-    "eval": 3,
-    "train": 4,
-    "generation": 5,
-    "quickstart": 6,
-    "cli": 7,
-    "__main__": 8,
+    "data": 2,
+    "processing": 3,
+    "eval": 4,
+    "train": 5,
+    "generation": 6,
+    "quickstart": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 ENTRY_POINTS = {"__init__", "__main__", "cli"}
 TORCH_FREE = ("eval/answers.py", "eval/metrics.py")

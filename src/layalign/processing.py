@@ -15,6 +15,7 @@ from typing import Any
 from transformers import AutoProcessor, AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
 
 from layalign.data.language_codes import language_codes as code_table
+from layalign.data.tokens import load_tokenizer
 from layalign.errors import CheckpointError, ConfigError, DataError
 from layalign.model.checkpoint import find_folder
 from layalign.model.config import LayAlignConfig
@@ -347,7 +348,7 @@ class LayAlignProcessor:
         Raises:
             ConfigError: A tokenizer cannot be loaded.
         """
-        return cls(_load_tokenizer(encoder), _load_tokenizer(language_model), **settings)
+        return cls(load_tokenizer(encoder), load_tokenizer(language_model), **settings)
 
 
 def chat_prompt_template(tokenizer: PreTrainedTokenizerBase, *, system: str | None = None) -> str:
@@ -369,17 +370,6 @@ def chat_prompt_template(tokenizer: PreTrainedTokenizerBase, *, system: str | No
     text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     adds_bos = tokenizer.bos_token_id in tokenizer("", verbose=False)["input_ids"]
     return text.removeprefix(tokenizer.bos_token) if adds_bos else text
-
-
-def _load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name_or_path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"cannot load a tokenizer from {name_or_path!r}: {str(error).splitlines()[0]}; "
-            "expected a folder with tokenizer files or a Hugging Face model id"
-        ) from error
-    return tokenizer
 
 
 def _check_text(name: str, text: object) -> None:

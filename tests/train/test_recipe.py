@@ -5,11 +5,14 @@ import pytest
 import yaml
 
 from factories import REAL_DATA_RECIPES
+from layalign.data import LeakGuard
 from layalign.errors import ConfigError
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
 from layalign.train.stages import Stage, StageConfig
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared"
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 TEXT = """
 output_dir: out
@@ -134,3 +137,41 @@ def test_sources_of_every_kind(tmp_path):
         *("folder", "some/set", "a.csv", "swa.txt"),
     ]
     assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny", "quickstart", pytest.param("smollm2_e5_math", marks=pytest.mark.slow)]
+)
+def test_shipped_recipes_have_no_leak(name, monkeypatch):
+    if name == "smollm2_e5_math":
+        if not (SHARED / "data").is_dir():
+            pytest.skip(f"no reference data in {SHARED}")
+        monkeypatch.chdir(SHARED)
+    data = load_recipe(ROOT / "recipes" / f"{name}.yaml").data
+    guard = LeakGuard()
+    tested = [example for source in data.evaluation for example in guard.test(source)]
+    for _, part, source in data.sources():
+        if part == "train":
+            assert sum(1 for _ in guard.training(source))
+    assert tested
+    guard.settle("refuse")
+
+
+def test_cleaning_and_mixing(tmp_path):
+    recipe = load_recipe(
+        written(tmp_path),
+        [
+            "data.task.mix={temperature: 2, total: 100}",
+            "data.translation.train.0.clean={max_length: 200, duplicates: exact}",
+            "data.on_leak=warn",
+        ],
+    )
+    assert recipe.data.task.mix.temperature == 2
+    assert recipe.data.translation.train[0].clean.max_length == 200
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert [entry[:2] for entry in recipe.data.sources()] == [
+        ("translation", "train"),
+        ("task", "train"),
+    ]
+    with pytest.raises(ConfigError, match=r"data\.task\.mix: temperature is 0"):
+        load_recipe(written(tmp_path), ["data.task.mix.temperature=0"])

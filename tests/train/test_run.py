@@ -63,6 +63,7 @@ def values(backbones, tmp_path):
             "translation": data,
             "task": data,
             "evaluation": [{**source, "limit": 3}],
+            "on_leak": "warn",
         },
         "stage": {"finetune": stage, "translation": stage, "task": {**stage, "text_input": False}},
         "evaluation": {"max_new_tokens": 4},
@@ -116,6 +117,19 @@ def test_dry_run_writes_nothing(values, tmp_path):
     assert summary.stages["task"] == {"examples": 20, "updates": 10}
     assert summary.stages["finetune"] == {"examples": 10, "updates": 5}
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_test_questions_in_the_training_data(values, dry_run, tmp_path):
+    values["data"]["on_leak"] = "refuse"
+    with pytest.raises(DataError, match=r"6 of 6 test questions .*data\.jsonl, line 1 is"):
+        run(values, dry_run=dry_run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mixture_is_what_is_trained_on(values):
+    values["data"]["task"] = {**values["data"]["task"], "mix": {"temperature": 5, "total": 12}}
+    assert run(values, dry_run=True).stages["task"] == {"examples": 12, "updates": 6}
 
 
 def test_a_stage_can_be_left_out(values, tmp_path):

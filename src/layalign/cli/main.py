@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from layalign import __version__
-from layalign.cli import convert, evaluate, generate, inspect, models, quickstart, train
+from layalign.cli import convert, data, evaluate, generate, inspect, models, quickstart, train
 from layalign.cli.parser import Parser
 from layalign.errors import LayAlignError
 
-COMMANDS = (quickstart, train, evaluate, generate, models, inspect, convert)
+COMMANDS = (quickstart, data, train, evaluate, generate, models, inspect, convert)
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 

@@ -72,18 +72,18 @@ def _files(entry: Path, endings: Collection[str], split: str | None) -> list[Pat
         file
         for file in files
         if file.is_file() and not file.name.startswith(".") and ending(file) in endings
-        if split is None or split in _words(file)
+        if split is None or split in name_words(file)
     ]
 
 
 def _name(entry: Path, format: str, split: str | None) -> str:
     if entry.is_dir():
         return entry.name
-    words = [word for word in _words(entry) if word not in (format, split)]
+    words = [word for word in name_words(entry) if word not in (format, split)]
     return "_".join(words) or entry.name
 
 
-def _words(file: Path) -> list[str]:
+def name_words(file: Path) -> list[str]:
     """Parts of a file's name between points and underscores, its ending left off."""
     return re.split(r"[._]", file.name.removesuffix(".gz").removesuffix(ending(file)))
 

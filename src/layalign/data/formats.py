@@ -1,6 +1,6 @@
 """The formats that data can have, by name, and how a file or data set of one becomes examples."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,24 @@ from layalign.data.folders import ending
 from layalign.data.hub import parquet_rows
 from layalign.data.languages import check_language
 from layalign.data.readers import Placed, build
-from layalign.data.rows import Row, csv_rows, json_line_rows, json_rows, tsv_rows
+from layalign.data.rows import (
+    Report,
+    Row,
+    attempt,
+    csv_rows,
+    json_line_rows,
+    json_rows,
+    refuse,
+    tsv_rows,
+)
 from layalign.errors import DataError
 
-_ROWS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".jsonl": json_line_rows,
-    ".json": json_rows,
-    ".csv": csv_rows,
+_ROWS: dict[str, Callable[[Path, Sequence[str], Report], Iterator[Row]]] = {
+    ".jsonl": lambda path, _, report: json_line_rows(path, report),
+    ".json": lambda path, _, report: json_rows(path, report),
+    ".csv": lambda path, _, report: csv_rows(path, report),
     ".tsv": tsv_rows,
-    ".parquet": parquet_rows,
+    ".parquet": lambda path, *_: parquet_rows(path),  # whose rows are all good or none
 }
 
 
@@ -62,7 +71,7 @@ CORPORA = tuple(name for name, format_ in FORMATS.items() if format_.convert is 
 """Formats whose columns are known."""
 
 
-def file_rows(path: Path, format: Format) -> Iterator[Row]:
+def file_rows(path: Path, format: Format, report: Report = refuse) -> Iterator[Row]:
     """Yield the rows of a file of a format, by the file's ending.
 
     Raises:
@@ -70,11 +79,16 @@ def file_rows(path: Path, format: Format) -> Iterator[Row]:
     """
     found = ending(path)
     known = found if found in format.endings else format.endings[0]
-    return tsv_rows(path, format.columns) if known == ".tsv" else _ROWS[known](path)
+    return _ROWS[known](path, format.columns, report)
 
 
 def place_corpus(
-    rows: Iterable[Row], format: Format, *, language: str | None, codes: Mapping[str, str]
+    rows: Iterable[Row],
+    format: Format,
+    *,
+    language: str | None,
+    codes: Mapping[str, str],
+    report: Report = refuse,
 ) -> Iterator[Placed]:
     """Make examples of a corpus's rows.
 
@@ -83,14 +97,20 @@ def place_corpus(
         format: Of a corpus.
         language: BCP-47 tag of all rows, for rows that do not state it.
         codes: The BCP-47 tag of each language code in the rows that is none.
+        report: Of bad rows.
 
     Raises:
         DataError: A row is not what the format expects, or its language is unknown or another one.
     """
-    assert format.convert is not None
+    convert = format.convert
+    assert convert is not None
+
+    def place(row: Record) -> Placed:
+        return build(row.where, {**convert(row), "language": _language(row, language, codes)})
+
     for index, (where, values) in enumerate(rows):
-        row = Record(where, index, values)
-        yield build(where, {**format.convert(row), "language": _language(row, language, codes)})
+        if values is not None and (placed := attempt(report, place, Record(where, index, values))):
+            yield placed
 
 
 def _language(row: Record, language: str | None, codes: Mapping[str, str]) -> str:

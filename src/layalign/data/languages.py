@@ -57,6 +57,15 @@ def check_language(tag: str) -> str:
     return "-".join(parts)
 
 
+def is_language(tag: str) -> bool:
+    """Whether :func:`check_language` accepts a tag."""
+    try:
+        check_language(tag)
+    except DataError:
+        return False
+    return True
+
+
 def language_name(tag: str) -> str:
     """Return the English name of a language tag: ``"Swahili"``, ``"Portuguese (Brazil)"``.
 

@@ -4,8 +4,9 @@ Each yields one :class:`Example` a row and never holds the file in memory. An er
 line and field, what was found and what was expected.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,17 @@ from typing import Any
 from layalign.data.example import Example
 from layalign.data.languages import check_language
 from layalign.data.lines import raw_lines, read_lines
-from layalign.data.rows import Row, as_text, json_line_rows, kind, listed, plain_text
+from layalign.data.rows import (
+    Report,
+    Row,
+    as_text,
+    attempt,
+    json_line_rows,
+    kind,
+    listed,
+    plain_text,
+    refuse,
+)
 from layalign.errors import ConfigError, DataError, nearest
 
 Placed = tuple[str, Example]
@@ -43,21 +54,17 @@ def read_bitext(
     return (example for _, example in place_bitext(Path(path), check_language(language), columns))
 
 
-def place_bitext(path: Path, language: str, columns: tuple[int, int] = (0, 1)) -> Iterator[Placed]:
+def place_bitext(
+    path: Path, language: str, columns: tuple[int, int] = (0, 1), report: Report = refuse
+) -> Iterator[Placed]:
     """See :func:`read_bitext`."""
     if min(columns) < 0 or len(set(columns)) != 2:
         raise ConfigError(f"columns must be two different numbers from 0 up, got {columns}")
     expected = f"{max(columns) + 1} tab-separated fields"
     if max(columns) > 1:
         expected = "at least " + expected
-    return _bitext_rows(path, language, columns, expected)
 
-
-def _bitext_rows(
-    path: Path, language: str, columns: tuple[int, int], expected: str
-) -> Iterator[Placed]:
-    for number, line in read_lines(path):
-        where, cells = f"{path}, line {number}", line.split("\t")
+    def place(where: str, cells: list[str]) -> Placed:
         # With the default columns a third field means that this is another kind of file.
         if len(cells) <= max(columns) or (max(columns) == 1 and len(cells) > 2):
             raise DataError(
@@ -66,10 +73,22 @@ def _bitext_rows(
                 "with columns=)"
             )
         text, target = (plain_text(cells[column]) for column in columns)
-        yield build(where, {"text": text, "target": target, "language": language})
+        return build(where, {"text": text, "target": target, "language": language})
+
+    return _bitext_rows(path, place, report)
 
 
-def place_bitext_files(path: Path, target_path: Path, language: str) -> Iterator[Placed]:
+def _bitext_rows(
+    path: Path, place: Callable[[str, list[str]], Placed], report: Report
+) -> Iterator[Placed]:
+    for number, line in read_lines(path):
+        if placed := attempt(report, place, f"{path}, line {number}", line.split("\t")):
+            yield placed
+
+
+def place_bitext_files(
+    path: Path, target_path: Path, language: str, report: Report = refuse
+) -> Iterator[Placed]:
     """Read translation pairs from two files, one sentence a line, the same line of each a pair.
 
     The number of the line, from 1, is the id: files that are aligned with the same English file
@@ -79,6 +98,7 @@ def place_bitext_files(path: Path, target_path: Path, language: str) -> Iterator
         path: Sentences of the language.
         target_path: Their English translations.
         language: BCP-47 tag of the sentences.
+        report: Of bad rows.
 
     Raises:
         DataError: A file cannot be read, a sentence has no counterpart, or one file is longer.
@@ -95,7 +115,8 @@ def place_bitext_files(path: Path, target_path: Path, language: str) -> Iterator
         text, english = plain_text(source[1]), plain_text(target[1])
         if text or english:
             values = {"text": text, "target": english, "language": language, "id": str(number)}
-            yield build(f"{path}, line {number}", values)
+            if placed := attempt(report, build, f"{path}, line {number}", values):
+                yield placed
 
 
 def read_jsonl(
@@ -126,6 +147,7 @@ def place_rows(
     columns: Mapping[str, str] | None = None,
     language: str | None = None,
     codes: Mapping[str, str] | None = None,
+    report: Report = refuse,
 ) -> Iterator[Placed]:
     """Make examples of rows by the names of their columns; see :func:`read_jsonl`.
 
@@ -134,6 +156,7 @@ def place_rows(
         columns: A name may lead into nested values: ``"translation.sw"``.
         language: See :func:`read_jsonl`.
         codes: The BCP-47 tag of each language code in the rows that is none.
+        report: Of bad rows.
     """
     chosen = dict(columns or {})
     for field in chosen:
@@ -146,28 +169,39 @@ def place_rows(
         language = check_language(language)
         if "language" in chosen:
             raise ConfigError("language is given twice, by language= and by columns; keep one")
-    return _place_rows(rows, chosen, language, codes or {})
+    return _place_rows(rows, partial(_place, chosen, language, codes or {}), report)
 
 
 def _place_rows(
-    rows: Iterable[Row], columns: dict[str, str], language: str | None, codes: Mapping[str, str]
+    rows: Iterable[Row], place: Callable[[str, Mapping[str, Any]], Placed], report: Report
 ) -> Iterator[Placed]:
+    for where, row in rows:
+        if row is not None and (placed := attempt(report, place, where, row)):
+            yield placed
+
+
+def _place(
+    columns: dict[str, str],
+    language: str | None,
+    codes: Mapping[str, str],
+    where: str,
+    row: Mapping[str, Any],
+) -> Placed:
     required = {"text", "language", *columns} - ({"language"} if language else set())
     keys = {field: columns.get(field, field) for field in FIELDS}
-    for where, row in rows:
-        found = {field: _find(row, key) for field, key in keys.items()}
-        for field in sorted(required):
-            if found[field] is _ABSENT:
-                raise _missing(where, field, keys[field], row)
-        values = {
-            field: _convert(where, keys[field], field, value)
-            for field, value in found.items()
-            if value is not _ABSENT and value is not None
-        }
-        for field in sorted(required - values.keys()):
-            raise DataError(f"{where}: {keys[field]!r} is null; expected a value")
-        values["language"] = language or codes.get(values["language"], values["language"])
-        yield build(where, values)
+    found = {field: _find(row, key) for field, key in keys.items()}
+    for field in sorted(required):
+        if found[field] is _ABSENT:
+            raise _missing(where, field, keys[field], row)
+    values = {
+        field: _convert(where, keys[field], field, value)
+        for field, value in found.items()
+        if value is not _ABSENT and value is not None
+    }
+    for field in sorted(required - values.keys()):
+        raise DataError(f"{where}: {keys[field]!r} is null; expected a value")
+    values["language"] = language or codes.get(values["language"], values["language"])
+    return build(where, values)
 
 
 def _find(row: Mapping[str, Any], key: str) -> Any:

@@ -2,21 +2,31 @@
 
 A row is a pair: *where*, ``"FILE, line N"``, which begins every error about it, and a mapping from
 column names to values as the file has them. Only a piece of a file is in memory at a time.
+
+A *bad row* is one whose neighbours can still be read. Readers give it to a :data:`Report`, which
+raises its error (:func:`refuse`, the default) or notes it; then they go on. What makes the rest of
+a file unreadable, such as damaged compression, is always raised.
 """
 
 import csv
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from layalign.data.lines import MAX_SIZE, empty_file, raw_lines, read_chunks, read_lines
 from layalign.errors import DataError
 
-Row = tuple[str, Mapping[str, Any]]
+T = TypeVar("T")
+
+Row = tuple[str, Mapping[str, Any] | None]
+"""None stands for a bad row, so that the rows after it keep their numbers."""
+
+Report = Callable[[DataError], None]
+"""What is done about a bad row."""
 
 # Tab, line feed and carriage return are ordinary white space.
 _CONTROL = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -29,7 +39,21 @@ def _no_constant(name: str) -> None:
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
 
 
-def json_line_rows(path: Path) -> Iterator[Row]:
+def refuse(error: DataError) -> None:
+    """Raise the error of a bad row."""
+    raise error
+
+
+def attempt(report: Report, function: Callable[..., T], *args: Any) -> T | None:
+    """Call a function that makes something of a row; None if the row is bad."""
+    try:
+        return function(*args)
+    except DataError as error:
+        report(error)
+        return None
+
+
+def json_line_rows(path: Path, report: Report = refuse) -> Iterator[Row]:
     """Yield the objects of JSON lines; decimals stay exact.
 
     Raises:
@@ -37,19 +61,23 @@ def json_line_rows(path: Path) -> Iterator[Row]:
     """
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
-        try:
-            value = _DECODER.decode(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{where}: not valid JSON, {error.msg} at character {error.colno}; "
-                "expected one complete object a line"
-            ) from error
-        except (ValueError, RecursionError) as error:  # huge integers, NaN, endless nesting
-            raise DataError(f"{where}: JSON value not accepted ({error})") from error
-        yield where, _as_object(value, where)
+        yield where, attempt(report, _json_object, line, where)
 
 
-def json_rows(path: Path) -> Iterator[Row]:
+def _json_object(line: str, where: str) -> dict[str, Any]:
+    try:
+        value = _DECODER.decode(line)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where}: not valid JSON, {error.msg} at character {error.colno}; "
+            "expected one complete object a line"
+        ) from error
+    except (ValueError, RecursionError) as error:  # huge integers, NaN, endless nesting
+        raise DataError(f"{where}: JSON value not accepted ({error})") from error
+    return _as_object(value, where)
+
+
+def json_rows(path: Path, report: Report = refuse) -> Iterator[Row]:
     """Yield the objects of a JSON file: those of one array, of any size, or JSON lines.
 
     Raises:
@@ -57,12 +85,13 @@ def json_rows(path: Path) -> Iterator[Row]:
     """
     for chunk in read_chunks(path):
         if text := chunk.lstrip():
-            yield from _array_rows(path) if text[0] == "[" else json_line_rows(path)
+            rows = _array_rows if text[0] == "[" else json_line_rows
+            yield from rows(path, report)
             return
     raise empty_file(path)
 
 
-def _array_rows(path: Path) -> Iterator[Row]:
+def _array_rows(path: Path, report: Report) -> Iterator[Row]:
     """Yield the items of a JSON array, reading on only when the next one is not complete."""
     chunks = read_chunks(path)
     text, separator, number = "", "[", 1
@@ -72,7 +101,7 @@ def _array_rows(path: Path) -> Iterator[Row]:
         if taken is None:
             break
         value, text = taken
-        yield where, _as_object(value, where)
+        yield where, attempt(report, _as_object, value, where)
         separator, number = ",", number + 1
     if number == 1:
         raise DataError(f"{path}: the JSON array is empty; expected at least one object")
@@ -120,7 +149,7 @@ def _as_object(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def csv_rows(path: Path) -> Iterator[Row]:
+def csv_rows(path: Path, report: Report = refuse) -> Iterator[Row]:
     """Yield the rows of a CSV file with a header, values as text; an empty one is None.
 
     Quoted values may hold commas, quotes (doubled) and line ends.
@@ -144,16 +173,17 @@ def csv_rows(path: Path) -> Iterator[Row]:
         if not header and any(cell.strip() for cell in cells):
             header = _check_header(cells, where)
         elif header and cells:
-            yield where, _as_row(header, cells, where)
+            yield where, attempt(report, _as_row, header, cells, where)
 
 
-def tsv_rows(path: Path, names: Sequence[str] = ()) -> Iterator[Row]:
+def tsv_rows(path: Path, names: Sequence[str] = (), report: Report = refuse) -> Iterator[Row]:
     """Yield the rows of a tab-separated file, values as in CSV; quotes have no meaning.
 
     Args:
         path: The file.
         names: Of the columns, for a file without a header. A first line that holds one of them
             as a whole value is a header all the same. Without names the first line is the header.
+        report: Of bad rows.
 
     Raises:
         DataError: The file cannot be read, or a row has another number of values than the header.
@@ -162,10 +192,10 @@ def tsv_rows(path: Path, names: Sequence[str] = ()) -> Iterator[Row]:
     for number, line in read_lines(path):
         where, cells = f"{path}, line {number}", line.split("\t")
         if header:
-            yield where, _as_row(header, cells, where)
+            yield where, attempt(report, _as_row, header, cells, where)
         elif names and not set(names) & set(cells):
             header = list(names)
-            yield where, _as_row(header, cells, where)
+            yield where, attempt(report, _as_row, header, cells, where)
         else:
             header = _check_header(cells, where)
 

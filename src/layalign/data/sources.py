@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from layalign.data.cleaning import Cleaning
 from layalign.data.folders import ending
 from layalign.data.formats import CORPORA, FORMATS
 from layalign.data.languages import check_language
@@ -71,8 +72,11 @@ class DataSource:
     template: str | None = None
     """What becomes the examples' text, see :func:`layalign.data.render`; None leaves it alone."""
 
+    clean: Cleaning | None = None
+    """Drop what these checks find; None for nothing."""
+
     limit: int | None = None
-    """At most so many examples a language."""
+    """At most so many examples a language, of those that ``clean`` leaves."""
 
     def __post_init__(self) -> None:
         """Check that the fields agree and normalise the language tags."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from layalign.data import DataSource, Example, load_examples
+from layalign.data import DataSource, Example, LeakGuard, load_examples, mix
 from layalign.embedded import models_table
 from layalign.errors import ConfigError
 from layalign.eval.systems import with_question
@@ -64,8 +64,7 @@ def make_plan(
     Raises:
         LayAlignError: Data or a configuration is there but cannot be used.
     """
-    reads = [read for name in configs for read in _stage_sources(name, recipe)]
-    reads += [_read("evaluation", "test", source) for source in recipe.data.evaluation]
+    reads = _reads(recipe, configs)
     missing = [f"data: {read.where}" for read in reads if read.examples is None]
     folders = _backbone_folders(recipe, missing)
     model = _outline(recipe, folders) if all(folders) else None
@@ -108,21 +107,32 @@ class _Read:
         }
 
 
-def _stage_sources(name: str, recipe: Recipe) -> list[_Read]:
-    data = getattr(recipe.data, name)
-    parts = {"train": data.train, "dev": data.dev}
-    return [
-        _read(name, part, source, learn=data.learn)
-        for part, sources in parts.items()
-        for source in sources
+def _reads(recipe: Recipe, configs: Mapping[str, StageConfig]) -> list[_Read]:
+    """Read every source that is used, and see that no test question is trained on."""
+    guard = LeakGuard()
+    tested = [_read("evaluation", "test", source, guard.test) for source in recipe.data.evaluation]
+    load = {"train": guard.training, "dev": load_examples}
+    trained = [
+        _read(stage, part, source, load[part], learn=getattr(recipe.data, stage).learn)
+        for stage, part, source in recipe.data.sources()
+        if stage in configs
     ]
+    guard.settle(recipe.data.on_leak)
+    return trained + tested
 
 
-def _read(stage: str, part: str, source: DataSource, *, learn: Any = "target") -> _Read:
+def _read(
+    stage: str,
+    part: str,
+    source: DataSource,
+    load: Callable[[DataSource], Iterable[Example]],
+    *,
+    learn: Literal["target", "answer"] = "target",
+) -> _Read:
     named = ((field, getattr(source, field, None)) for field in ("name", "path", "hub"))
     field, where = next((field, str(value)) for field, value in named if value is not None)
     here = field == "name" or (field == "path" and Path(where).exists())
-    examples = to_learn(load_examples(source), learn) if here else None
+    examples = to_learn(load(source), learn) if here else None
     count = _expected(source) if examples is None else len(examples)
     return _Read(stage=stage, part=part, where=where, examples=examples, count=count)
 
@@ -201,6 +211,10 @@ class _Stage:
         self.examples = [example for read in reads for example in read.examples or ()]
         counts = [read.count for read in reads if read.count is not None]
         self.n_examples = sum(counts) if len(counts) == len(reads) else None
+        mixing = getattr(recipe.data, name).mix
+        if mixing is not None:
+            self.examples = mix(self.examples, mixing)
+            self.n_examples = mixing.total or self.n_examples
         self.limits = config.limits(self.n_examples or 0)
         self.known = self.n_examples is not None or config.epochs is None
 

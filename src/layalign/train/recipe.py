@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from layalign.data import DataSource, language_codes
+from layalign.data import DataSource, Mixing, language_codes
 from layalign.errors import ConfigError
 from layalign.eval.metrics import Metric
 from layalign.fields import check_keys, differing, dotted, from_mapping
@@ -120,6 +120,9 @@ class StageData:
     learn: Literal["target", "answer"] = "target"
     """What is to be said: an example's English target, or its answer alone (classification)."""
 
+    mix: Mixing | None = None
+    """How much of each language ``train`` is to hold; None for all of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
@@ -129,6 +132,19 @@ class DataRecipe:
     translation: StageData | None = None
     task: StageData | None = None
     evaluation: tuple[DataSource, ...] = ()
+
+    on_leak: Literal["refuse", "warn"] = "refuse"
+    """What is done when questions of ``evaluation`` are in the training data; see
+    :class:`layalign.data.LeakGuard`."""
+
+    def sources(self) -> Iterator[tuple[str, str, DataSource]]:
+        """Yield every source with the stage and the part that it is for."""
+        for stage in STAGES:
+            for part in ("train", "dev"):
+                for source in getattr(getattr(self, stage), part, ()):
+                    yield stage, part, source
+        for source in self.evaluation:
+            yield "evaluation", "test", source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from layalign.data import DataSource, Example, load_examples
+from layalign.data import Example, LeakGuard, load_examples, mix
 from layalign.embedded import resolve
 from layalign.errors import ConfigError, TrainingError
 from layalign.eval.report import write_json
@@ -126,11 +126,14 @@ class _Run:
 
     def load_data(self) -> None:
         """Read everything first: wrong paths show before anything takes long."""
+        guard = LeakGuard()
+        self.test_data = _joined(map(guard.test, self.recipe.data.evaluation))
         for name in self.configs:
             data = getattr(self.recipe.data, name)
-            self.train_data[name] = to_learn(_load(data.train), data.learn)
-            self.dev_data[name] = to_learn(_load(data.dev), data.learn)
-        self.test_data = _load(self.recipe.data.evaluation)
+            train = to_learn(_joined(map(guard.training, data.train)), data.learn)
+            self.train_data[name] = mix(train, data.mix) if data.mix else train
+            self.dev_data[name] = to_learn(_joined(map(load_examples, data.dev)), data.learn)
+        guard.settle(self.recipe.data.on_leak)
 
     def plan(self) -> RunSummary:
         """What would be done."""
@@ -289,5 +292,5 @@ class _Run:
         return summary
 
 
-def _load(sources: Iterable[DataSource]) -> list[Example]:
-    return [example for source in sources for example in load_examples(source)]
+def _joined(sources: Iterable[Iterable[Example]]) -> list[Example]:
+    return [example for source in sources for example in source]

@@ -1,0 +1,150 @@
+"""``layalign data``: what sources hold, and what cleaning would drop."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from layalign.cli.output import print_json, results
+from layalign.cli.parser import comma_list, comma_numbers, whole
+
+if TYPE_CHECKING:
+    from layalign.data import DataSource
+
+
+_SOURCE_ONLY = (
+    *("format", "split", "language", "languages", "codes", "columns"),
+    *("target_path", "target", "limit"),
+)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    help_ = "show what data sources hold, and check them"
+    parser = subparsers.add_parser("data", help=help_, description=help_)
+    parser.add_argument(
+        "action",
+        choices=("stats", "check"),
+        help="stats: examples and lengths by language, as training would read them; "
+        "check: the same with the checks of cleaning, what they drop and why",
+    )
+    parser.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="*",
+        help="file, folder or word_problems, the shipped set",
+    )
+    parser.add_argument("--recipe", metavar="FILE", help="take all sources of this recipe instead")
+    _add_source(parser.add_argument_group("how the sources are read"))
+    parser.add_argument(
+        "--encoder", metavar="MODEL", help="count texts in tokens of this one, not characters"
+    )
+    parser.add_argument("--llm", metavar="MODEL", help="the same for targets")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of check, such as max_length=512; may be repeated",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="make the first row that cannot be read an error"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write everything to this .json file too")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.set_defaults(run=run)
+
+
+def _add_source(group: Any) -> None:
+    group.add_argument("--format", help="by the file's ending if it is not given")
+    group.add_argument("--split", help="of the shipped set, or in the names of a folder's files")
+    group.add_argument("--language", metavar="TAG", help="BCP-47 tag of whole files, such as sw")
+    group.add_argument("--languages", type=comma_list, metavar="TAGS", help="only these")
+    group.add_argument(
+        "--codes", type=_pairs, metavar="NAME=TAG,…", help="the tag of each name that is none"
+    )
+    group.add_argument(
+        "--columns",
+        type=_columns,
+        metavar="FIELD=COLUMN,…",
+        help="such as text=question; in bitext two numbers from 0, such as 0,2",
+    )
+    group.add_argument("--target-path", metavar="FILE", help="English file of bitext_files")
+    group.add_argument("--target", help="of the shipped set: english or reasoning")
+    group.add_argument("--limit", type=whole, metavar="N", help="at most N examples a language")
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [word.partition("=") for word in comma_list(text)]
+    if not all(name and value for name, _, value in pairs):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE with commas between, got {text!r}")
+    return {name: value for name, _, value in pairs}
+
+
+def _columns(text: str) -> dict[str, str] | tuple[int, ...]:
+    return _pairs(text) if "=" in text else comma_numbers(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from layalign.data import print_survey, survey
+
+    _check(args)
+    found = []
+    for used_for, source in _sources(args):
+        applied = source.clean is not None
+        if args.action == "check" and not applied:
+            source = dataclasses.replace(source, clean=_cleaning(args))
+        figures = survey(source, strict=args.strict, encoder=args.encoder, llm=args.llm)
+        found.append({"used_for": used_for, "applied": applied, **figures})
+        if not args.json:
+            print_survey(results(), figures)
+            if figures["first"] and not applied:
+                print("Reading the source drops none of these yet: clean in a recipe does.")
+    if args.json:
+        print_json({"sources": found})
+    if args.output is not None:
+        from layalign.eval.report import write_json
+
+        write_json(args.output, {"sources": found})
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if bool(args.sources) == (args.recipe is not None):
+        args.parser.error("expected either sources or --recipe FILE")
+    for name in _SOURCE_ONLY if args.recipe else ():
+        if getattr(args, name) is not None:
+            args.parser.error(f"--{name.replace('_', '-')} does not apply to --recipe")
+    if args.set and args.action == "stats":
+        args.parser.error("--set changes checks; use it with check")
+
+
+def _sources(args: argparse.Namespace) -> list[tuple[str | None, DataSource]]:
+    """The sources, each with what a recipe uses it for."""
+    from layalign.data import DataSource
+
+    if args.recipe is not None:
+        from layalign.train.recipe import load_recipe
+
+        sources = load_recipe(args.recipe).data.sources()
+        return [(f"{stage}.{part}", source) for stage, part, source in sources]
+    from layalign.data.sources import NAMES
+
+    values = {name: getattr(args, name) for name in _SOURCE_ONLY}
+    return [
+        (None, DataSource(**{"name" if text in NAMES else "path": text}, **values))
+        for text in args.sources
+    ]
+
+
+def _cleaning(args: argparse.Namespace) -> Any:
+    from layalign.data import Cleaning
+    from layalign.fields import from_mapping
+    from layalign.yaml_files import apply_override
+
+    values: dict[str, Any] = {}
+    for override in args.set:
+        apply_override(values, override)
+    return from_mapping(Cleaning, {"encoder": args.encoder, "llm": args.llm, **values}, "clean")

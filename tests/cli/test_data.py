@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from layalign.cli.main import main
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "a.tsv"
+    path.write_text("Habari\tHello\nhabari\thello\nAsante\n", encoding="utf-8")
+    return str(path)
+
+
+def test_check(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["data", "check", file, "--language", "sw"]
+    output = tmp_path / "out.json"
+    assert main([*argv, "--json", "--output", str(output)]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads(output.read_text("utf-8"))
+    [found] = printed["sources"]
+    assert found["languages"]["sw"]["dropped"] == {"near_duplicate": 1}
+    assert found["bad_rows"]["count"] == 1
+    assert not found["applied"]
+    assert main([*argv, "--set", "duplicates=exact"]) == 0
+    out = capsys.readouterr().out
+    assert "near_duplicate" not in out
+    assert "bad rows: 1" in out
+    assert main([*argv, "--strict"]) == 1
+    assert "line 3" in capsys.readouterr().err
+
+
+def test_stats(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = ["word_problems", "--split", "test", "--target", "english"]
+    assert main(["data", "stats", *shipped, "--languages", "sw", "--limit", "2", "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out)["sources"]
+    assert found["languages"]["sw"]["kept"] == 2
+    assert found["clean"] is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "expected either sources or --recipe"),
+        (["x.tsv", "--recipe", "r.yaml"], "expected either sources or --recipe"),
+        (["--recipe", "r.yaml", "--split", "test"], "--split does not apply to --recipe"),
+        (["x.tsv", "--codes", "sw"], "expected NAME=VALUE"),
+    ],
+)
+def test_wrong_usage(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["data", "check", *argv])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
