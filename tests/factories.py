@@ -152,9 +152,10 @@ def make_model(
     torch.manual_seed(seed)
     model = LayAlignModel.from_backbones(encoder, language_model, **fields)
     with torch.no_grad():
-        model.gates.copy_(torch.linspace(gate, 2 * gate, len(model.gates)))
+        if model.gates is not None:
+            model.gates.copy_(torch.linspace(gate, 2 * gate, len(model.gates)))
+            model.aligner.project.weight.mul_(8.0)  # so that a mistake in the fusion shows clearly
         model.adapter.boundary.normal_()
-        model.aligner.project.weight.mul_(8.0)  # so that a mistake in the fusion shows clearly
     return model
 
 

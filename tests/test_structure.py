@@ -16,19 +16,19 @@ MAX_LINES = 400
 LEVELS = {
     "errors": 0,
     "embedded": 1,
-    "model": 1,
     "memory": 1,
     "padding": 1,
     "fields": 1,
     "yaml_files": 1,
-    "data": 2,
-    "processing": 3,
-    "eval": 4,
-    "train": 5,
-    "generation": 6,
-    "quickstart": 7,
-    "cli": 8,
-    "__main__": 9,
+    "model": 2,
+    "data": 3,
+    "processing": 4,
+    "eval": 5,
+    "train": 6,
+    "generation": 7,
+    "quickstart": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 ENTRY_POINTS = {"__init__", "__main__", "cli"}
 TORCH_FREE = ("eval/answers.py", "eval/metrics.py")

@@ -12,20 +12,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor, AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase
+from transformers import AutoProcessor, BatchEncoding, PreTrainedTokenizerBase
 
 from layalign.data.language_codes import language_codes as code_table
-from layalign.data.tokens import load_tokenizer
 from layalign.errors import CheckpointError, ConfigError, DataError
 from layalign.model.checkpoint import find_folder
 from layalign.model.config import LayAlignConfig
 from layalign.model.sequence import IGNORE_INDEX
+from layalign.model.tokenizers import (
+    ENCODER_TOKENIZER_FOLDER,
+    TOKENIZER_FOLDER,
+    checkpoint_tokenizers,
+    load_tokenizer,
+)
 from layalign.padding import pad_id, pad_rows
 
 QUESTION = "{question}"
 CONFIG_NAME = "processor_config.json"
-ENCODER_TOKENIZER_FOLDER = "encoder_tokenizer"
-TOKENIZER_FOLDER = "tokenizer"
 _DIGIT = re.compile(r"\d")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)(?=\d)")
 
@@ -315,17 +318,15 @@ class LayAlignProcessor:
     ) -> LayAlignProcessor:
         """Load the processor of a checkpoint.
 
+        Tokenizers that the checkpoint does not hold are those of its backbones.
+
         Raises:
             CheckpointError: There is no processor in that place.
         """
         folder = find_folder(name_or_path, revision, files=(CONFIG_NAME,))
         try:
             settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-            return cls(
-                AutoTokenizer.from_pretrained(folder / ENCODER_TOKENIZER_FOLDER),
-                AutoTokenizer.from_pretrained(folder / TOKENIZER_FOLDER),
-                **{**settings, **overrides},
-            )
+            return cls(*checkpoint_tokenizers(folder), **{**settings, **overrides})
         except (OSError, ValueError, TypeError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -341,8 +342,8 @@ class LayAlignProcessor:
         """Load the tokenizers of two backbones.
 
         Args:
-            encoder: Folder or hub id of the encoder.
-            language_model: Folder or hub id of the language model.
+            encoder: Folder, hub id or name of an embedded model.
+            language_model: The same of the language model, or of a LoRA on one.
             **settings: See the class.
 
         Raises:

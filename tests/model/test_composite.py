@@ -195,3 +195,24 @@ def _gpt2() -> torch.nn.Module:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     return GPT2LMHeadModel(GPT2Config(vocab_size=99, n_embd=16, n_layer=1, n_head=2))
+
+
+def test_without_an_aligner_soft_tokens_are_all_there_is() -> None:
+    model = make_model(aligner="none")
+    assert {name.split(".")[0] for name in model.trainable_names()} == {"adapter"}
+    batch = make_batch()
+    fused = make_model()  # gates at zero: the same sum without its second part
+    with torch.no_grad():
+        fused.gates.zero_()
+        for name in model.trainable_names():
+            model.get_parameter(name).copy_(fused.get_parameter(name))
+        assert torch.equal(model(**batch).logits, fused(**batch).logits)
+    del batch["labels"]
+    assert torch.equal(
+        model.generate(**batch, max_new_tokens=4), fused.generate(**batch, max_new_tokens=4)
+    )
+
+
+def test_layers_without_an_aligner_are_refused() -> None:
+    with pytest.raises(ConfigError, match="without an aligner"):
+        make_model(aligner="none", encoder_layers=[1])

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from layalign.model.backbones import load_language_model
 from layalign.train.finetune import finetune_language_model
 from layalign.train.stages import StageConfig
 
@@ -93,3 +94,35 @@ def test_saved_as_an_ordinary_folder(new_language_model, processor, examples, tm
         torch.testing.assert_close(parameter, language_model.get_parameter(name))
     assert AutoTokenizer.from_pretrained(tmp_path).bos_token == "<s>"
     assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_lora_learns_and_is_merged(new_language_model, processor, examples, tmp_path):
+    language_model = new_language_model()
+    language_model.save_pretrained(tmp_path / "base")
+    language_model.name_or_path = str(tmp_path / "base")
+    before = {name: p.detach().clone() for name, p in language_model.named_parameters()}
+    config = replace(CONFIG, lora_rank=4, lr=3e-2)
+    result = finetune(language_model, processor, examples, config, output_dir=tmp_path / "lora")
+    assert result.losses[-1] < 0.8 * result.losses[0]
+    after = dict(language_model.named_parameters())
+    assert after.keys() == before.keys()
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {name for name in after if name.endswith("_proj.weight")}
+    assert not language_model.training
+    loaded = load_language_model(str(tmp_path / "lora"))
+    for name, parameter in loaded.named_parameters():
+        torch.testing.assert_close(parameter, after[name])
+    assert AutoTokenizer.from_pretrained(tmp_path / "lora").bos_token == "<s>"
+    stored = sum(file.stat().st_size for file in (tmp_path / "lora").glob("*.safetensors"))
+    assert stored < sum(p.numel() * 4 for p in after.values())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_lora_in_bfloat16_is_trained_in_float32(
+    checkpointing, new_language_model, processor, examples
+):
+    language_model = new_language_model().to(torch.bfloat16)
+    config = replace(CONFIG, lora_rank=4, lr=3e-2, gradient_checkpointing=checkpointing)
+    result = finetune(language_model, processor, examples, config)
+    assert result.losses[-1] < 0.8 * result.losses[0]
+    assert {p.dtype for p in language_model.parameters()} == {torch.bfloat16}

@@ -82,6 +82,7 @@ def test_overrides(tmp_path):
         ("data.task=null", "stage.task has no data; add data.task.train"),
         ("stage.task=fast", "stage.task is 'fast'; expected a mapping"),
         ("stage.task.embedding_noise=5", "the language model is frozen there; move it to"),
+        ("stage.translation.lora_rank=4", "the language model is frozen there; move it to"),
         ("stage.finetune={text_dropout: 0.5}", "nothing but text; move it to stage.task"),
         ("stage.task.text_dropout=1.5", "text_dropout is 1.5; expected from 0 to 1"),
         ("stage={}", "stage: neither translation nor task"),

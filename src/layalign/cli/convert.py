@@ -59,15 +59,14 @@ def run(args: argparse.Namespace) -> int:
     else:
         if missing := [name for name, value in backbones.items() if value is None]:
             args.parser.error(f"{missing[0]} is needed: what the state was trained with")
-        from layalign.embedded import resolve
         from layalign.model.published import from_published
 
         chosen = {} if args.encoder_layers is None else {"encoder_layers": args.encoder_layers}
         from_published(
             args.source,
             args.output,
-            encoder=resolve(args.encoder),
-            language_model=resolve(args.llm),
+            encoder=args.encoder,
+            language_model=args.llm,
             **chosen,
         )
     print(args.output)

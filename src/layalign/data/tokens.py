@@ -4,30 +4,10 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from layalign.errors import ConfigError
-
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CHARACTERS = "characters"
-
-
-def load_tokenizer(name_or_path: str) -> "PreTrainedTokenizerBase":
-    """Load a tokenizer from a folder or the Hugging Face Hub.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    from transformers import AutoTokenizer, PreTrainedTokenizerBase
-
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name_or_path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"cannot load a tokenizer from {name_or_path!r}: {str(error).splitlines()[0]}; "
-            "expected a folder with tokenizer files or a Hugging Face model id"
-        ) from error
-    return tokenizer
 
 
 def counter(model: str | None) -> Callable[[str], int]:
@@ -45,9 +25,9 @@ def counter(model: str | None) -> Callable[[str], int]:
 
 @lru_cache(maxsize=4)
 def _tokenizer(model: str) -> "PreTrainedTokenizerBase":
-    from layalign.embedded import resolve
+    from layalign.model.tokenizers import load_tokenizer
 
-    return load_tokenizer(resolve(model))
+    return load_tokenizer(model)
 
 
 def _count(tokenizer: "PreTrainedTokenizerBase", text: str) -> int:

@@ -23,7 +23,9 @@ from transformers import (
 from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
 from transformers.models.mbart.modeling_mbart import MBartEncoder
 
+from layalign.embedded import resolve
 from layalign.errors import BackboneError
+from layalign.model.lora import add_stored_lora, lora_base
 
 # Encoder-decoder families whose encoder is a class of its own but not in the text-encoding map.
 # Second entry: how the names in a full checkpoint become the names in the encoder alone.
@@ -39,6 +41,16 @@ _PROJECTIONS = (("k_proj", "v_proj"), ("qkv_proj",), ("query_key_value",))
 _SAMPLES = 8  # values hashed per parameter; enough to tell any two trainings apart
 
 
+class Backbones(NamedTuple):
+    """Encoder and language model, loaded."""
+
+    encoder: PreTrainedModel
+    language_model: PreTrainedModel
+
+    fingerprints: dict[str, str]
+    """The :func:`fingerprint` of either, keyed ``encoder`` and ``language_model``."""
+
+
 def load_backbones(
     encoder: str | Path | PreTrainedModel,
     language_model: str | Path | PreTrainedModel,
@@ -48,12 +60,12 @@ def load_backbones(
     dtype: torch.dtype | str | None = None,
     attn_implementation: str | None = None,
     device_map: Any = None,
-) -> tuple[PreTrainedModel, PreTrainedModel]:
+) -> Backbones:
     """Load encoder and language model, or take what is already loaded.
 
     Args:
-        encoder: Folder, hub id or loaded encoder.
-        language_model: Folder, hub id or loaded causal language model.
+        encoder: Folder, hub id, name of an embedded model or loaded encoder.
+        language_model: The same of a causal language model, or of a LoRA on one.
         encoder_revision: Hub revision of the encoder.
         language_model_revision: Hub revision of the language model.
         dtype: Arithmetic type of what is loaded here.
@@ -70,12 +82,15 @@ def load_backbones(
     if isinstance(language_model, (str, Path)):
         if attn_implementation is not None:
             options["attn_implementation"] = attn_implementation
-        language_model = load_language_model(
-            str(language_model), revision=language_model_revision, **options
+        language_model, found = _load_language_model(
+            str(language_model), language_model_revision, **options
         )
-    elif attn_implementation is not None:
-        language_model.set_attn_implementation(attn_implementation)
-    return encoder, language_model
+    else:
+        if attn_implementation is not None:
+            language_model.set_attn_implementation(attn_implementation)
+        found = fingerprint(language_model)
+    fingerprints = {"encoder": fingerprint(encoder), "language_model": found}
+    return Backbones(encoder, language_model, fingerprints)
 
 
 def load_encoder(
@@ -84,7 +99,7 @@ def load_encoder(
     """Load a multilingual encoder, and of an encoder-decoder only the encoder half.
 
     Args:
-        name_or_path: Local folder or hub id.
+        name_or_path: Local folder, hub id or name of an embedded model.
         revision: Hub revision.
         **kwargs: Passed to transformers' ``from_pretrained`` (``dtype``, ``device_map`` …).
 
@@ -104,19 +119,36 @@ def load_encoder(
 def load_language_model(
     name_or_path: str, *, revision: str | None = None, **kwargs: Any
 ) -> PreTrainedModel:
-    """Load a causal language model.
+    """Load a causal language model; a LoRA is merged into the model that it was trained on.
 
     Args and errors are those of :func:`load_encoder`.
     """
-    config = _load_config(name_or_path, "language model", revision)
-    return _load(
-        AutoModelForCausalLM,
-        name_or_path,
-        "language model",
-        revision=revision,
-        config=config,
-        **kwargs,
-    )
+    return _load_language_model(name_or_path, revision, **kwargs)[0]
+
+
+def _load_language_model(
+    name_or_path: str, revision: str | None, **kwargs: Any
+) -> tuple[PreTrainedModel, str]:
+    """Return the model and its fingerprint."""
+    base = lora_base(resolve(name_or_path), revision)
+    if base is None:
+        config = _load_config(name_or_path, "language model", revision)
+        model = _load(
+            AutoModelForCausalLM,
+            name_or_path,
+            "language model",
+            revision=revision,
+            config=config,
+            **kwargs,
+        )
+        return model, fingerprint(model)
+    model, _ = _load_language_model(base.name_or_path, base.revision, **kwargs)
+    adapted = add_stored_lora(model, name_or_path, revision)
+    # Of what is stored: how the sums of a merge are rounded depends on the machine.
+    found = fingerprint(adapted)
+    model = adapted.merge_and_unload()
+    model.name_or_path = name_or_path
+    return model, found
 
 
 def outline_backbones(
@@ -130,12 +162,15 @@ def outline_backbones(
 
     Args and errors are those of :func:`load_backbones`.
     """
-    return (
+    base = lora_base(resolve(str(language_model)), language_model_revision)
+    name, revision = base or (str(language_model), language_model_revision)
+    outlines = (
         outline_encoder(_load_config(str(encoder), "encoder", encoder_revision)),
-        outline_language_model(
-            _load_config(str(language_model), "language model", language_model_revision)
-        ),
+        outline_language_model(_load_config(name, "language model", revision)),
     )
+    for outline, given in zip(outlines, (encoder, language_model), strict=True):
+        outline.name_or_path = str(given)
+    return outlines
 
 
 def outline_encoder(config: PreTrainedConfig) -> PreTrainedModel:
@@ -208,7 +243,9 @@ def encoder_half(config: PreTrainedConfig) -> EncoderHalf:
 
 def _load_config(name_or_path: str, role: str, revision: str | None) -> PreTrainedConfig:
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(name_or_path, revision=revision)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            resolve(name_or_path), revision=revision
+        )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BackboneError(
@@ -220,12 +257,13 @@ def _load_config(name_or_path: str, role: str, revision: str | None) -> PreTrain
 
 def _load(model_class: Any, name_or_path: str, role: str, **kwargs: Any) -> PreTrainedModel:
     try:
-        model: PreTrainedModel = model_class.from_pretrained(name_or_path, **kwargs)
+        model: PreTrainedModel = model_class.from_pretrained(resolve(name_or_path), **kwargs)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BackboneError(
             f"cannot load the {role} {name_or_path!r} as {model_class.__name__}: {reason}"
         ) from error
+    model.name_or_path = name_or_path  # an embedded model's folder is elsewhere on other machines
     return model
 
 
@@ -337,7 +375,7 @@ def _normed_heads(attention: nn.Module, key: Tensor, d_head: int) -> Tensor:
     return per_head.transpose(1, 2)
 
 
-def fingerprint(model: PreTrainedModel) -> str:
+def fingerprint(model: nn.Module) -> str:
     """Hash a few values of every parameter, so that other weights are recognised.
 
     Values are compared after rounding to bfloat16, so a model loaded in bfloat16 and the same

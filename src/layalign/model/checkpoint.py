@@ -14,7 +14,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from layalign.errors import CheckpointError
-from layalign.model.backbones import fingerprint, load_backbones
+from layalign.model.backbones import load_backbones
 from layalign.model.config import LayAlignConfig
 
 if TYPE_CHECKING:
@@ -99,9 +99,10 @@ def load(
     folder = find_folder(name_or_path, revision)
     config = config or LayAlignConfig.from_pretrained(folder)
     trained = read_weights(folder)
-    encoder, language_model = load_backbones(
-        encoder or _place(folder, ENCODER_FOLDER, config.encoder),
-        language_model or _place(folder, LANGUAGE_MODEL_FOLDER, config.language_model),
+    places = backbone_places(folder, config)
+    encoder, language_model, fingerprints = load_backbones(
+        encoder or places[0],
+        language_model or places[1],
         encoder_revision=config.encoder_revision,
         language_model_revision=config.language_model_revision,
         dtype=dtype,
@@ -111,7 +112,7 @@ def load(
     backbones = {"encoder": encoder, "language_model": language_model}
     _check_sizes(config, backbones, folder)
     if check_backbones:
-        _check_fingerprints(config, backbones, folder)
+        _check_fingerprints(config, backbones, fingerprints, folder)
     model = cls(config, encoder, language_model)
     load_trained(model, trained, folder)
     model.name_or_path = str(name_or_path)
@@ -220,9 +221,19 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _place(folder: Path, name: str, recorded: str) -> str:
-    local = folder / name
-    return str(local) if local.is_dir() else recorded
+def backbone_places(folder: Path, config: LayAlignConfig | None = None) -> tuple[str, str]:
+    """Where a checkpoint's encoder and language model are: inside it, or where they were.
+
+    Args:
+        folder: Of the checkpoint.
+        config: If it is loaded already.
+    """
+    config = config or LayAlignConfig.from_pretrained(folder)
+    encoder, language_model = folder / ENCODER_FOLDER, folder / LANGUAGE_MODEL_FOLDER
+    return (
+        str(encoder) if encoder.is_dir() else config.encoder,
+        str(language_model) if language_model.is_dir() else config.language_model,
+    )
 
 
 def _check_sizes(config: LayAlignConfig, backbones: dict[str, Any], folder: Path) -> None:
@@ -237,9 +248,11 @@ def _check_sizes(config: LayAlignConfig, backbones: dict[str, Any], folder: Path
                 )
 
 
-def _check_fingerprints(config: LayAlignConfig, backbones: dict[str, Any], folder: Path) -> None:
+def _check_fingerprints(
+    config: LayAlignConfig, backbones: dict[str, Any], fingerprints: dict[str, str], folder: Path
+) -> None:
     for role, model in backbones.items():
-        expected, found = config.fingerprints.get(role), fingerprint(model)
+        expected, found = config.fingerprints.get(role), fingerprints[role]
         if expected and found and expected != found:
             raise CheckpointError(
                 f"{folder} was trained with other {role} weights (fingerprint {expected}, found "

@@ -17,7 +17,6 @@ from layalign.model.aligner import LayerWiseAligner
 from layalign.model.backbones import (
     attention_layers,
     default_language_layers,
-    fingerprint,
     load_backbones,
     project_key_value,
     token_embedding,
@@ -64,12 +63,14 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
         self.language_model = language_model
         device = token_embedding(language_model).weight.device
         self.adapter = Adapter(config).to(device)
-        self.aligner = LayerWiseAligner(config).to(device)
+        n_fused = len(config.language_layers)
+        self.aligner = LayerWiseAligner(config).to(device) if n_fused else None
         # Zero, so that training starts from the language model as it is (section 3.2).
-        self.gates = nn.Parameter(torch.zeros(len(config.language_layers), device=device))
+        self.gates = nn.Parameter(torch.zeros(n_fused, device=device)) if n_fused else None
         self.generation_config = language_model.generation_config
         self._fused_layers = tuple(config.language_layers)
-        self._check_backbones()
+        if n_fused:
+            self._check_backbones()
         self.encoder.requires_grad_(False)
         self.language_model.requires_grad_(False)
         self.post_init()  # type: ignore[no-untyped-call]
@@ -91,9 +92,10 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
         """Join an encoder and a language model; everything between them is freshly initialised.
 
         Args:
-            encoder: Folder, hub id or loaded encoder; of an encoder-decoder only the encoder half
-                is loaded.
-            language_model: Folder, hub id or loaded causal language model.
+            encoder: Folder, hub id, name of an embedded model or loaded encoder; of an
+                encoder-decoder only the encoder half is loaded.
+            language_model: The same of a causal language model, or of a PEFT LoRA on one, which is
+                merged.
             dtype: Arithmetic type of the backbones, e.g. ``torch.bfloat16``; the trained
                 parameters stay in float32. Default: as stored.
             attn_implementation: ``"sdpa"``, ``"eager"``, ``"flash_attention_2"`` … for the
@@ -108,7 +110,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             ConfigError: A config field is not valid or not known.
         """
         check_field_names(config_fields)
-        encoder, language_model = load_backbones(
+        encoder, language_model, fingerprints = load_backbones(
             encoder,
             language_model,
             encoder_revision=encoder_revision,
@@ -117,7 +119,8 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             attn_implementation=attn_implementation,
             device_map=device_map,
         )
-        config_fields.setdefault("language_layers", default_language_layers(language_model))
+        if config_fields.get("aligner") != "none":
+            config_fields.setdefault("language_layers", default_language_layers(language_model))
         config = LayAlignConfig(
             encoder_config=encoder.config,
             text_config=language_model.config,
@@ -125,10 +128,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             encoder_revision=encoder_revision,
             language_model=str(language_model.name_or_path or ""),
             language_model_revision=language_model_revision,
-            fingerprints={
-                "encoder": fingerprint(encoder),
-                "language_model": fingerprint(language_model),
-            },
+            fingerprints=fingerprints,
             **config_fields,
         )
         return cls(config, encoder, language_model)
@@ -137,8 +137,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
         """Switch the language model to fused attention and see that every layer carries it."""
         use_fused_attention(self.language_model)
         usable = attention_layers(self.language_model)
-        missing = sorted(set(self._fused_layers) - set(usable))
-        if missing:
+        if missing := sorted(set(self._fused_layers) - set(usable)):
             raise BackboneError(
                 f"layers {missing} of {self.language_model.config.model_type} have no softmax "
                 f"attention to fuse; choose language_layers among {sorted(usable)}"
@@ -192,17 +191,21 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens.
 
         Returns:
-            ``soft_tokens`` ``(batch, enc_len, d_llm)``, ``fusion_keys`` and ``fusion_values``
-            ``(batch, n_fused, n_kv_heads, enc_len, d_head)`` and, unless the config asks for the
-            published behaviour, ``fusion_mask`` ``(batch, enc_len)``, True at real tokens.
+            ``soft_tokens`` ``(batch, enc_len, d_llm)`` and, with an aligner, ``fusion_keys`` and
+            ``fusion_values`` ``(batch, n_fused, n_kv_heads, enc_len, d_head)`` and, unless the
+            config asks for the published behaviour, ``fusion_mask`` ``(batch, enc_len)``, True at
+            real tokens.
         """
         with torch.no_grad():
             output = self.encoder(
                 input_ids=encoder_input_ids,
                 attention_mask=encoder_attention_mask,
-                output_hidden_states=True,
+                output_hidden_states=self.aligner is not None,
             )
         dtype = self.get_input_embeddings().weight.dtype
+        encoded = {"soft_tokens": self.adapter(output.last_hidden_state.to(dtype))}
+        if self.aligner is None:
+            return encoded
         chosen = [output.hidden_states[i] for i in self.config.encoder_layers]
         # Taken apart once: a slice for every layer would cost a whole tensor of gradient each.
         states = self.aligner(torch.stack(chosen, 1).to(dtype)).flatten(1, 2).unbind(1)
@@ -211,11 +214,8 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             project_key_value(attention[layer], states[2 * slot], states[2 * slot + 1])
             for slot, layer in enumerate(self._fused_layers)
         ]
-        encoded = {
-            "soft_tokens": self.adapter(output.last_hidden_state.to(dtype)),
-            "fusion_keys": torch.stack([key for key, _ in projected], 1),
-            "fusion_values": torch.stack([value for _, value in projected], 1),
-        }
+        encoded["fusion_keys"] = torch.stack([key for key, _ in projected], 1)
+        encoded["fusion_values"] = torch.stack([value for _, value in projected], 1)
         if self.config.mask_encoder_padding:
             encoded["fusion_mask"] = encoder_attention_mask.bool()
         return encoded
@@ -314,8 +314,8 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             )
             input_ids, labels = None, batch.pop("labels", None)
             inputs_embeds, attention_mask = batch["inputs_embeds"], batch["attention_mask"]
-            fusion_keys, fusion_values = batch["fusion_keys"], batch["fusion_values"]
-            fusion_mask = batch.get("fusion_mask")
+            names = ("fusion_keys", "fusion_values", "fusion_mask")
+            fusion_keys, fusion_values, fusion_mask = map(batch.get, names)
             if position_ids is None and self.config.mask_position_ids:
                 position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
             kwargs.setdefault("use_cache", False)
@@ -343,7 +343,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
     def _fusion(
         self, keys: Tensor | None, values: Tensor | None, mask: Tensor | None
     ) -> dict[str, Any]:
-        if keys is None or values is None:
+        if keys is None or values is None or self.gates is None:
             return {}
         return {
             "fusion_keys": keys.unbind(1),

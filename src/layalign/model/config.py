@@ -11,8 +11,8 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from layalign.errors import ConfigError, nearest
 
-AlignerKind = Literal["linear", "mlp"]
-ALIGNERS: tuple[str, ...] = ("linear", "mlp")
+AlignerKind = Literal["linear", "mlp", "none"]
+ALIGNERS: tuple[str, ...] = ("linear", "mlp", "none")
 
 
 def _as_config(value: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
@@ -51,7 +51,9 @@ class LayAlignConfig(PreTrainedConfig):
             ``n_enc_layers`` the last one. Default: ``0 … n_enc_layers - 1`` as in the published
             code; the last state reaches the LLM through the adapter.
         language_layers: LLM layers with cross attention. Default: every softmax-attention layer.
-        aligner: ``"linear"`` (mix, project) or ``"mlp"`` (mix, project, refine).
+        aligner: ``"linear"`` (mix, project), ``"mlp"`` (mix, project, refine) or ``"none"``: soft
+            tokens alone and no cross attention, as in MindMerger (Huang et al., 2024); both lists
+            of layers are empty then.
         adapter_width: Width of the adapter's hidden layer. Default: ``2 * d_enc``.
         mask_encoder_padding: Keep padded encoder positions out of the cross attention. The
             published code attends to them; ``False`` restores that.
@@ -110,16 +112,28 @@ class LayAlignConfig(PreTrainedConfig):
     def _check(self) -> None:
         if self.aligner not in ALIGNERS:
             raise ConfigError(f"aligner is {self.aligner!r}; expected one of {', '.join(ALIGNERS)}")
+        self._check_layers()
+        if self.adapter_width is None:
+            self.adapter_width = 2 * self.d_enc
+        if self.adapter_width < 1:
+            raise ConfigError(f"adapter_width is {self.adapter_width}; expected at least 1")
+
+    def _check_layers(self) -> None:
+        if self.aligner == "none":
+            for name in ("encoder_layers", "language_layers"):
+                if getattr(self, name):
+                    raise ConfigError(
+                        f"{name} is {getattr(self, name)}, but without an aligner no layers are "
+                        "joined; leave it out, or choose another aligner"
+                    )
+                setattr(self, name, [])
+            return
         if self.encoder_layers is None:
             self.encoder_layers = list(range(self.n_enc_layers))
         if self.language_layers is None:
             self.language_layers = list(range(self.n_llm_layers))
         _check_layers("encoder_layers", self.encoder_layers, self.n_enc_layers + 1)
         _check_layers("language_layers", self.language_layers, self.n_llm_layers)
-        if self.adapter_width is None:
-            self.adapter_width = 2 * self.d_enc
-        if self.adapter_width < 1:
-            raise ConfigError(f"adapter_width is {self.adapter_width}; expected at least 1")
 
     @property
     def d_enc(self) -> int:

@@ -131,6 +131,8 @@ def to_published(name_or_path: str | os.PathLike[str], path: str | os.PathLike[s
         raise ConfigError(f"{target} is there already; choose another place")
     folder = checkpoint.find_folder(name_or_path)
     config = LayAlignConfig.from_pretrained(folder)
+    if not config.language_layers:
+        raise CheckpointError(f"{folder} has no aligner, and the authors' layout needs one")
     if config.adapter_width != 2 * config.d_enc:
         raise CheckpointError(
             f"{folder} has adapter_width {config.adapter_width}, and the authors' layout only "

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from layalign.model.lora import add_new_lora
 from layalign.model.sequence import IGNORE_INDEX, label_positions, token_loss
 from layalign.processing import LayAlignProcessor
 from layalign.train.batches import StageDataset
@@ -44,12 +45,13 @@ def finetune_language_model(
     output_dir: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> StageResult:
-    """Train all weights of a plain language model on questions and answers, in place.
+    """Train a plain language model on questions and answers, in place.
 
     The text is BOS, the prompt, the target and EOS, and the loss is on the target and its EOS:
     what LayAlign later shows the model, without soft tokens. Weights in bfloat16 are trained in
     float32 with bfloat16 arithmetic (autocast), then brought back. The last weights are kept. The
-    model is left in eval mode.
+    model is left in eval mode. With ``config.lora_rank`` a LoRA is trained in place of all weights,
+    and merged into them at the end.
 
     Args:
         language_model: Not yet inside a :class:`LayAlignModel`; on the device to train on.
@@ -58,7 +60,8 @@ def finetune_language_model(
         config: As for a stage; there are no gates and no encoder.
         prompt_template: With ``{question}``; ``config.prompt_template`` goes before it.
         dev_examples: To measure.
-        output_dir: The result is written here, model and tokenizer, as an ordinary folder.
+        output_dir: The result is written here with its tokenizer: an ordinary folder of the whole
+            model, or of the LoRA as PEFT stores it.
         progress: Called after every update.
 
     Raises:
@@ -68,31 +71,36 @@ def finetune_language_model(
     processor = LayAlignProcessor(tokenizer, tokenizer, prompt_template=prompt_template)
     processor = processor_for(processor, config)
     bos = language_model.config.bos_token_id
-    with (
-        preserved_random_state(),
-        tempfile.TemporaryDirectory() as scratch,
-        _trainable_in_float32(language_model) as arithmetic,
-        activations_checkpointed(language_model, config),
-    ):
-        if config.dtype == "auto":
-            config = replace(config, dtype=arithmetic)
-        loop = TrainingLoop(
-            language_model,
-            config,
-            trained=[name for name, _ in language_model.named_parameters()],
-            loss=language_model_loss,
-            train=PlainDataset(examples, processor, bos),
-            dev=PlainDataset(dev_examples, processor, bos) if dev_examples else None,
-            folder=Path(scratch),
-            save=False,
-            progress=progress,
-        )
-        loop.train()
-        record = loop.close()
-    language_model.train(False)
+    with preserved_random_state(), tempfile.TemporaryDirectory() as scratch:
+        torch.manual_seed(config.seed)
+        learner: Any = language_model
+        if config.lora_rank is not None:
+            learner = add_new_lora(language_model, config.lora_rank)
+        with (
+            _trained_in_float32(learner, config) as (trained, arithmetic),
+            activations_checkpointed(language_model, config),
+        ):
+            if config.dtype == "auto":
+                config = replace(config, dtype=arithmetic)
+            loop = TrainingLoop(
+                learner,
+                config,
+                trained=trained,
+                loss=language_model_loss,
+                train=PlainDataset(examples, processor, bos),
+                dev=PlainDataset(dev_examples, processor, bos) if dev_examples else None,
+                folder=Path(scratch),
+                save=False,
+                progress=progress,
+            )
+            loop.train()
+            record = loop.close()
     if output_dir is not None:
-        language_model.save_pretrained(output_dir)
+        learner.save_pretrained(output_dir)
         tokenizer.save_pretrained(output_dir)
+    if learner is not language_model:
+        learner.merge_and_unload()
+    language_model.train(False)
     cut = {key: count for key, count in processor.truncations.items() if key != "encoder"}
     return make_result(record, best=None, truncations=cut)
 
@@ -142,24 +150,26 @@ def language_model_loss(model: Any, batch: Mapping[str, Any], num_items: Any) ->
 
 
 @contextmanager
-def _trainable_in_float32(
-    language_model: PreTrainedModel,
-) -> Iterator[Literal["bfloat16", "float32"]]:
-    """Hold the weights in float32, and say which arithmetic they came for."""
-    found = language_model.dtype
-    wanted = {name: p.requires_grad for name, p in language_model.named_parameters()}
-    _cast_parameters(language_model, torch.float32)
-    language_model.requires_grad_(True)
+def _trained_in_float32(
+    learner: PreTrainedModel, config: StageConfig
+) -> Iterator[tuple[list[str], Literal["bfloat16", "float32"]]]:
+    """Hold what is trained in float32; yield its names and the arithmetic the model came for."""
+    found = learner.dtype
+    wanted = {name: p.requires_grad for name, p in learner.named_parameters()}
+    if config.lora_rank is None:
+        learner.requires_grad_(True)
+    trained = {name: p for name, p in learner.named_parameters() if p.requires_grad}
+    _cast(trained.values(), torch.float32)
     try:
-        yield "float32" if found == torch.float32 else "bfloat16"
+        yield list(trained), "float32" if found == torch.float32 else "bfloat16"
     finally:
-        _cast_parameters(language_model, found)
-        for name, parameter in language_model.named_parameters():
+        _cast(trained.values(), found)
+        for name, parameter in learner.named_parameters():
             parameter.grad = None
             parameter.requires_grad_(wanted[name])
 
 
-def _cast_parameters(language_model: PreTrainedModel, dtype: torch.dtype) -> None:
+def _cast(parameters: Iterable[nn.Parameter], dtype: torch.dtype) -> None:
     # Not `model.to(dtype)`: that would also round buffers that are float32 in every model.
-    for parameter in language_model.parameters():
+    for parameter in parameters:
         parameter.data = parameter.data.to(dtype)

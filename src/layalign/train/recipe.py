@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -20,6 +21,7 @@ from layalign.train.stages import Stage, StageConfig
 from layalign.yaml_files import apply_override, read_yaml
 
 STAGES = ("finetune", "translation", "task")
+_FINETUNE_ONLY = ("embedding_noise", "lora_rank")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class ModelRecipe:
 
     encoder_layers: tuple[int, ...] | None = None
     language_layers: tuple[int, ...] | None = None
-    aligner: Literal["linear", "mlp"] = "linear"
+    aligner: Literal["linear", "mlp", "none"] = "linear"
     adapter_width: int | None = None
     mask_encoder_padding: bool = True
     mask_position_ids: bool = True
@@ -161,11 +163,10 @@ class StagesRecipe:
         """See that something is trained."""
         if self.translation is None and self.task is None:
             raise ConfigError("neither translation nor task is given; add at least one")
-        for name in ("translation", "task"):
-            stage = getattr(self, name)
-            if stage is not None and stage.embedding_noise is not None:
+        for name, key in itertools.product(("translation", "task"), _FINETUNE_ONLY):
+            if getattr(getattr(self, name), key, None) is not None:
                 raise ConfigError(
-                    f"stage.{name}.embedding_noise is set, but the language model is frozen there; "
+                    f"stage.{name}.{key} is set, but the language model is frozen there; "
                     "move it to stage.finetune"
                 )
         if self.finetune is not None and self.finetune.text_dropout:

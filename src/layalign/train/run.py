@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from layalign.data import Example, LeakGuard, load_examples, mix
-from layalign.embedded import resolve
 from layalign.errors import ConfigError, TrainingError
 from layalign.eval.report import write_json
 from layalign.eval.systems import with_question
@@ -174,9 +173,9 @@ class _Run:
         if "finetune" not in self.configs or target.is_dir():
             return
         with self.phase("finetune"), rename_when_complete(target) as temporary:
-            made = self._new_processor(resolve(self.recipe.model.language_model))
+            made = self._new_processor(self.recipe.model.language_model)
             language_model = load_language_model(
-                resolve(self.recipe.model.language_model),
+                self.recipe.model.language_model,
                 revision=self.recipe.model.language_model_revision,
                 dtype=self.dtype,
                 attn_implementation=self.attention,
@@ -197,11 +196,11 @@ class _Run:
         """Load the backbones and join them."""
         settings = self.recipe.model
         tuned = self.folder / LANGUAGE_MODEL_FOLDER
-        language_model = str(tuned) if tuned.is_dir() else resolve(settings.language_model)
+        language_model = str(tuned) if tuned.is_dir() else settings.language_model
         with self.phase("load"):
             torch.manual_seed(self.recipe.seed)
             self.model = LayAlignModel.from_backbones(
-                resolve(settings.encoder),
+                settings.encoder,
                 language_model,
                 dtype=self.dtype,
                 attn_implementation=self.attention,
@@ -214,9 +213,7 @@ class _Run:
             self.processor.check_model(self.model.config)
 
     def _new_processor(self, language_model: str) -> LayAlignProcessor:
-        return make_processor(
-            self.recipe.processor, resolve(self.recipe.model.encoder), language_model
-        )
+        return make_processor(self.recipe.processor, self.recipe.model.encoder, language_model)
 
     def lexical(self) -> None:
         """Warm up the adapter, unless a stage has already begun."""

@@ -85,6 +85,10 @@ class StageConfig:
     only for fine-tuning the language model itself. A model that has learned to read through noise
     reads soft tokens, which are never quite word embeddings, far better."""
 
+    lora_rank: int | None = None
+    """Only for fine-tuning the language model itself: train a LoRA of this rank, which is a small
+    file and leaves the model's own weights alone; None to train all of them."""
+
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Arithmetic: ``auto`` is the type that the backbones were loaded in; ``bfloat16`` also works
     on float32 backbones (autocast). Trained parameters are always float32."""
@@ -206,7 +210,16 @@ class StageConfig:
 _DTYPES = ("auto", "bfloat16", "float32")
 _LIMITS = ("epochs", "max_updates", "max_examples", "max_tokens", "max_minutes")
 _POSITIVE = (
-    *("lr", "gate_lr", "eps", "embedding_noise", "batch_size", "micro_batch_size", *_LIMITS),
+    *(
+        "lr",
+        "gate_lr",
+        "eps",
+        "embedding_noise",
+        "lora_rank",
+        "batch_size",
+        "micro_batch_size",
+        *_LIMITS,
+    ),
     *("encoder_max_length", "prompt_max_length", "target_max_length"),
     *("eval_every", "keep_checkpoints"),
 )

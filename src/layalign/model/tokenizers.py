@@ -1,0 +1,48 @@
+"""Find the tokenizers that belong to backbones and to checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from layalign.embedded import resolve
+from layalign.errors import ConfigError
+from layalign.model.checkpoint import backbone_places
+from layalign.model.lora import lora_base
+
+ENCODER_TOKENIZER_FOLDER = "encoder_tokenizer"
+TOKENIZER_FOLDER = "tokenizer"
+
+
+def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model; that of a LoRA without one is its base's.
+
+    Args:
+        name_or_path: Folder, hub id or name of an embedded model.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    place = resolve(name_or_path)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError, KeyError) as error:
+        if base := lora_base(place):
+            return load_tokenizer(base.name_or_path)
+        raise ConfigError(
+            f"cannot load a tokenizer from {name_or_path!r}: {str(error).splitlines()[0]}; "
+            "expected a folder with tokenizer files or a Hugging Face model id"
+        ) from error
+    return tokenizer
+
+
+def checkpoint_tokenizers(folder: Path) -> list[PreTrainedTokenizerBase]:
+    """Load a checkpoint's encoder tokenizer and language-model tokenizer.
+
+    In place of those that the folder does not hold come those of its backbones.
+    """
+    own = [folder / ENCODER_TOKENIZER_FOLDER, folder / TOKENIZER_FOLDER]
+    if all(place.is_dir() for place in own):
+        return [AutoTokenizer.from_pretrained(place) for place in own]
+    return [load_tokenizer(place) for place in backbone_places(folder)]
