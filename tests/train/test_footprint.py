@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from factories import make_encoder, make_language_model, make_model
 from layalign.model import LayAlignModel
+from layalign.model.lora import add_new_lora
 from layalign.train.finetune import language_model_loss
 from layalign.train.footprint import Lengths, Memory, finetune_memory, stage_memory
 from layalign.train.stages import StageConfig
@@ -55,7 +56,7 @@ def batch() -> dict[str, Tensor]:
 
 
 @dtypes
-@pytest.mark.parametrize("aligner", ["linear", "mlp"])
+@pytest.mark.parametrize("aligner", ["linear", "mlp", "none"])
 def test_activations_of_a_stage(dtype: str, aligner: str) -> None:
     model = composite(dtype, aligner)
     inputs = {**batch(), "encoder_input_ids": torch.randint(5, 99, (ROWS, ENCODER))}
@@ -92,6 +93,22 @@ def test_activations_of_the_fine_tune(dtype: str) -> None:
     estimate = finetune_memory(
         model, StageConfig(batch_size=ROWS, dtype=dtype), lengths, dtype="float32"
     )
+    assert estimate.activations == pytest.approx(kept, rel=0.2)
+
+
+@dtypes
+def test_a_lora(dtype: str) -> None:
+    model = language_model(dtype)
+    config = StageConfig(batch_size=ROWS, lora_rank=4)
+    lengths = Lengths(encoder=0, prompt=PROMPT, target=TARGET)
+    estimate = finetune_memory(model, config, lengths, dtype=dtype)
+    weights = sum(p.numel() for p in model.parameters()) * getattr(torch, dtype).itemsize
+    adapted = add_new_lora(model, 4).train()
+    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    assert estimate.weights == weights + 4 * trained
+    assert estimate.gradients == 4 * trained
+    assert estimate.optimizer == 8 * trained
+    kept = kept_bytes(lambda: language_model_loss(adapted, batch(), None), adapted)
     assert estimate.activations == pytest.approx(kept, rel=0.2)
 
 

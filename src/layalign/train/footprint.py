@@ -97,7 +97,8 @@ def stage_memory(
         + aligned
     )
     trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
-    kept = _language_model_bytes(text, config, lengths, size, extra=_heads(text) * size)
+    fusion = _heads(text) * size if n_fused else 0
+    kept = _language_model_bytes(text, config, lengths, size, extra=fusion)
     activations = config.examples_per_forward * (kept + lengths.encoder * encoder)
     backbones = (model.encoder, model.language_model)
     return Memory(
@@ -113,24 +114,35 @@ def finetune_memory(
 ) -> Memory:
     """Estimate the fine-tuning of the language model itself.
 
-    All of it is trained in float32, so norms and linear layers keep their outputs and inputs too:
-    ``8 * d_llm + b * d_ff``, and if ``b`` is 2 another ``4 * d_llm``, more in each layer than
-    :func:`stage_memory` says. There is no fusion.
+    All of it, or its LoRA, is trained in float32, so norms and linear layers keep their outputs and
+    inputs too: ``8 * d_llm + b * d_ff``, and if ``b`` is 2 another ``4 * d_llm``, more in each layer
+    than :func:`stage_memory` says. A LoRA in float32 on a model in bfloat16 keeps
+    ``4 * (d_query + d_ff)`` more, its own copies of what the layers read. There is no fusion.
 
     Args and what is left out are those of :func:`stage_memory`.
     """
     text = language_model.config.get_text_config()
     size = _arithmetic_size(config, text, dtype)
-    trained = _count(language_model)
+    trained, weights = _count(language_model), 0
+    if config.lora_rank is not None:
+        trained, weights = _lora_size(language_model, config.lora_rank), trained
     inputs = 2 * _FLOAT * text.hidden_size + size * text.intermediate_size
     inputs += 2 * _copies(text.hidden_size, size)
+    if config.lora_rank is not None and size < _FLOAT:
+        inputs += _FLOAT * (_heads(text) + text.intermediate_size)
     kept = _language_model_bytes(text, config, lengths, size, extra=inputs)
     return Memory(
-        weights=_FLOAT * trained,
+        weights=_FLOAT * trained + weights * _stored_size(language_model, dtype),
         gradients=_FLOAT * trained,
         optimizer=_MOMENTS * _FLOAT * trained,
         activations=config.examples_per_forward * kept + _copies(trained, size),
     )
+
+
+def _lora_size(language_model: PreTrainedModel, rank: int) -> int:
+    head = language_model.get_output_embeddings()
+    layers = (m for m in language_model.modules() if isinstance(m, nn.Linear) and m is not head)
+    return sum(rank * (layer.in_features + layer.out_features) for layer in layers)
 
 
 def _language_model_bytes(
