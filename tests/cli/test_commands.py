@@ -200,10 +200,14 @@ def test_models(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     )
     monkeypatch.setattr(layalign.embedded, "fetch", fetch)
     monkeypatch.setattr(layalign.embedded, "models_table", Spy([row]))
+    shipped = Spy({"joined": Path("checkpoints/joined")})
+    monkeypatch.setattr(layalign.embedded, "shipped_checkpoints", shipped)
     assert main(["models", "list"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "small (encoder, MIT): a small one",
         "    not fetched",
+        "joined (checkpoint): LayAlign on both",
+        "    shipped, in checkpoints/joined",
     ]
     assert main(["models", "fetch", "small", "--from", "hub"]) == 0
     assert fetch.args == (["small"],)

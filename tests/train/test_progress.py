@@ -33,6 +33,16 @@ def test_a_bar_for_each_phase():
     assert "update 1/10" in shown
 
 
+def test_lines_where_nobody_looks_on():
+    console = Console(file=io.StringIO(), width=100)
+    with progress_bars(console) as report:
+        for update in range(1, 101):
+            report("task", update / 100, f"update {update}/100, loss [1]")
+    lines = console.file.getvalue().splitlines()
+    assert lines[0] == "task 0 % update 1/100, loss [1]"
+    assert lines[1:] == [f"task {n} % update {n}/100, loss [1]" for n in range(10, 101, 10)]
+
+
 def test_public_names():
     for name in layalign.train.__all__:
         assert getattr(layalign.train, name).__doc__

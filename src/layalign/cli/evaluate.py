@@ -17,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     help_ = "measure a checkpoint beside its bare language model"
     parser = subparsers.add_parser("evaluate", help=help_, description=help_)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or hub id")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or a shipped one")
     _add_data(parser.add_argument_group("what is asked"))
     _add_answers(parser.add_argument_group("how it is answered"))
     _add_harness(parser.add_argument_group("with lm-eval"))

@@ -12,7 +12,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     help_ = "say what a checkpoint holds"
     parser = subparsers.add_parser("inspect", help=help_, description=help_)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or hub id")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or a shipped one")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from layalign import __version__
 from layalign.cli import convert, data, evaluate, generate, inspect, models, quickstart, train
@@ -35,9 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     _prepare(args)
-    if args.debug:
-        return int(args.run(args))
-    return _run(args)
+    with _logged(logging.ERROR if args.quiet else logging.INFO):
+        return int(args.run(args)) if args.debug else _run(args)
 
 
 def make_parser() -> Parser:
@@ -78,6 +79,20 @@ def _prepare(args: argparse.Namespace) -> None:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _logged(level: int) -> Iterator[None]:
+    """Show on stderr what the library has to say."""
+    logger, handler = logging.getLogger("layalign"), logging.StreamHandler()
+    before = logger.level
+    logger.setLevel(level)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _run(args: argparse.Namespace) -> int:

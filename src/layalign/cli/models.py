@@ -28,11 +28,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from layalign.embedded import fetch, models_table
+    from layalign.embedded import fetch, models_table, shipped_checkpoints
 
     if args.action == "list":
         for row in models_table():
             _show(row)
+        for name, folder in shipped_checkpoints().items():
+            print(f"{name} (checkpoint): LayAlign on both\n    shipped, in {folder}")
         return 0
     folders = fetch(args.names or None, source=args.source, progress=_progress(args.quiet))
     for name, folder in folders.items():

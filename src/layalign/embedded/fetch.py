@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -102,7 +103,7 @@ def resolve(name_or_path: str, *, progress: Progress | None = None) -> str:
     Args:
         name_or_path: A name such as ``multilingual-e5-small``, or any path or hub id. To reach a
             local folder of the same name, write ``./name``.
-        progress: As in :func:`fetch`.
+        progress: As in :func:`fetch`; by default it is logged.
 
     Returns:
         The folder of the embedded model, from whichever source it was fetched; every other string
@@ -113,7 +114,7 @@ def resolve(name_or_path: str, *, progress: Progress | None = None) -> str:
         return name_or_path
     folder = _folder(cache_home(), model)
     if _fetched_source(folder, model) is None:
-        fetch_model(model, cache_home(), progress=progress)
+        fetch_model(model, cache_home(), progress=progress or logging.getLogger(__name__).info)
     return str(folder)
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from layalign.embedded import shipped_checkpoints
 from layalign.errors import CheckpointError
 from layalign.model.backbones import load_backbones
 from layalign.model.config import LayAlignConfig
@@ -82,7 +83,7 @@ def load(
 
     Args:
         cls: The model class.
-        name_or_path: Folder or hub id of the checkpoint.
+        name_or_path: Folder, hub id or name of a shipped checkpoint.
         encoder: Another place (or a loaded model) for the same encoder weights.
         language_model: Another place (or a loaded model) for the same language model weights.
         dtype: Arithmetic type of the backbones.
@@ -124,18 +125,25 @@ def find_folder(
     revision: str | None = None,
     files: tuple[str, ...] = ("config.json", WEIGHTS_NAME),
 ) -> Path:
-    """Return the local folder of a checkpoint, fetching it from the hub when it is no folder.
+    """Return the folder of a checkpoint: a shipped one, a local one, or one fetched from the hub.
+
+    Args:
+        name_or_path: Name of a shipped checkpoint, folder or hub id. To reach a local folder with
+            the name of a shipped one, write ``./name``.
+        revision: Hub revision.
+        files: What it must hold.
 
     Raises:
         CheckpointError: There is no such folder or hub repository, or it holds no checkpoint.
     """
-    folder = Path(name_or_path)
+    shipped = shipped_checkpoints()
+    folder = shipped.get(str(name_or_path), Path(name_or_path))
     if not folder.is_dir():
         is_path = folder.exists() or folder.is_absolute() or str(name_or_path).startswith(".")
         if is_path or str(name_or_path).count("/") != 1:
             raise CheckpointError(
                 f"no checkpoint folder {str(name_or_path)!r}; expected a folder with config.json "
-                f"and {WEIGHTS_NAME}, or a hub id like user/name"
+                f"and {WEIGHTS_NAME}, a hub id like user/name, or {', '.join(shipped)}"
             )
         try:
             folder = Path(snapshot_download(str(name_or_path), revision=revision))

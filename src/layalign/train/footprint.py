@@ -115,8 +115,8 @@ def finetune_memory(
     """Estimate the fine-tuning of the language model itself.
 
     All of it, or its LoRA, is trained in float32, so norms and linear layers keep their outputs and
-    inputs too: ``8 * d_llm + b * d_ff``, and if ``b`` is 2 another ``4 * d_llm``, more in each layer
-    than :func:`stage_memory` says. A LoRA in float32 on a model in bfloat16 keeps
+    inputs too: ``8 * d_llm + b * d_ff``, and if ``b`` is 2 another ``4 * d_llm``, more in each
+    layer than :func:`stage_memory` says. A LoRA in float32 on a model in bfloat16 keeps
     ``4 * (d_query + d_ff)`` more, its own copies of what the layers read. There is no fusion.
 
     Args and what is left out are those of :func:`stage_memory`.

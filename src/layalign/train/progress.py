@@ -69,8 +69,15 @@ RunProgress = Callable[[str, float, str], None]
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[RunProgress]:
-    """Show a bar for each phase, with the time left; gives what ``run_recipe`` takes."""
+    """Show a bar for each phase, with the time left; gives what ``run_recipe`` takes.
+
+    Where nobody looks on, as in a log file, a line is written for every tenth of a phase.
+    """
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    if not console.is_terminal:
+        yield _lines(console)
+        return
 
     columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[text]}"), console=console) as bars:
@@ -82,3 +89,15 @@ def progress_bars(console: Console) -> Iterator[RunProgress]:
             bars.update(phases[phase], completed=fraction, text=text)
 
         yield report
+
+
+def _lines(console: Console) -> RunProgress:
+    done: dict[str, int] = {}
+
+    def report(phase: str, fraction: float, text: str = "") -> None:
+        tenth = int(10 * fraction)
+        if tenth > done.get(phase, -1):
+            done[phase] = tenth
+            console.print(f"{phase} {10 * tenth} % {text}".rstrip(), highlight=False, markup=False)
+
+    return report
