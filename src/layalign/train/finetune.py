@@ -95,10 +95,13 @@ def finetune_language_model(
             )
             loop.train()
             record = loop.close()
+    is_lora = learner is not language_model
     if output_dir is not None:
-        learner.save_pretrained(output_dir)
+        # PEFT would look up the base to see if its embeddings have changed, which they never do.
+        options = {"save_embedding_layers": False} if is_lora else {}
+        learner.save_pretrained(output_dir, **options)
         tokenizer.save_pretrained(output_dir)
-    if learner is not language_model:
+    if is_lora:
         learner.merge_and_unload()
     language_model.train(False)
     cut = {key: count for key, count in processor.truncations.items() if key != "encoder"}
