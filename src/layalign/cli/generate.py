@@ -14,7 +14,11 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     help_ = "answer texts in any language"
     parser = subparsers.add_parser("generate", help=help_, description=help_)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder or hub id")
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="folder or hub id, also of a plain language model, or the name of an embedded one",
+    )
     parser.add_argument(
         "texts", metavar="TEXT", nargs="+", help="what to answer; - reads one text a line"
     )

@@ -14,7 +14,7 @@ from huggingface_hub.errors import HFValidationError
 from layalign.data import DataSource, Example, LeakGuard, load_examples, mix
 from layalign.embedded import models_table
 from layalign.errors import ConfigError
-from layalign.eval.systems import with_question
+from layalign.eval.prompts import with_question
 from layalign.model import LayAlignModel
 from layalign.model.backbones import outline_backbones
 from layalign.model.sequence import IGNORE_INDEX

@@ -16,7 +16,7 @@ from layalign.data import Example, LeakGuard, load_examples, mix
 from layalign.embedded import resolve
 from layalign.errors import ConfigError, TrainingError
 from layalign.eval.report import write_json
-from layalign.eval.systems import with_question
+from layalign.eval.prompts import with_question
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
 from layalign.model.lexical import lexical_start
