@@ -55,7 +55,7 @@ def _show(summary: RunSummary) -> None:
         return
     if summary.evaluation is not None:
         print_comparison(results(), summary.evaluation)
-    print(f"checkpoint: {summary.output_dir}")
+    print(f"checkpoint: {summary.checkpoint}")
 
 
 def _show_plan(summary: RunSummary) -> None:

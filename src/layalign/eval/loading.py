@@ -46,7 +46,7 @@ def load_systems(
     """
     folder = find_model(checkpoint)
     if is_language_model(folder):
-        return {BARE: load_bare(folder, bare_prompt_template, **options)}
+        return {BARE: load_bare(folder, bare_prompt_template=bare_prompt_template, **options)}
     return make_systems(
         _on_gpu(LayAlignModel.from_pretrained(checkpoint)),
         LayAlignProcessor.from_pretrained(checkpoint),
@@ -88,8 +88,8 @@ def make_systems(
 
 def load_bare(
     folder: Path,
-    prompt_template: str | None = None,
     *,
+    bare_prompt_template: str | None = None,
     loading: Mapping[str, Any] = MappingProxyType({}),
     **options: Any,
 ) -> BareLLM:
@@ -97,7 +97,7 @@ def load_bare(
 
     Args:
         folder: With model and tokenizer.
-        prompt_template: With ``{question}``; by default the one that the model was fine-tuned
+        bare_prompt_template: With ``{question}``; by default the one that the model was fine-tuned
             with, and for a model that was not fine-tuned here the question and a line break.
         loading: Of :func:`layalign.model.backbones.load_language_model`, such as ``dtype``.
         **options: Of the system.
@@ -105,7 +105,7 @@ def load_bare(
     Raises:
         LayAlignError: It cannot be used.
     """
-    template = prompt_template or read_finetune(folder).get("prompt_template", f"{QUESTION}\n")
+    template = bare_prompt_template or read_finetune(folder).get("prompt_template", f"{QUESTION}\n")
     tokenizer = load_tokenizer(fspath(folder))
     model = load_language_model(fspath(folder), **loading)
     return BareLLM(_on_gpu(model), tokenizer, prompt_template=template, **options)

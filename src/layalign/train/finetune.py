@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from layalign.eval.provenance import FINETUNE_NAME
+from layalign.eval.report import write_json
 from layalign.model.sequence import IGNORE_INDEX, label_positions, token_loss
 from layalign.processing import LayAlignProcessor
 from layalign.train.batches import StageDataset
@@ -58,7 +60,8 @@ def finetune_language_model(
         config: As for a stage; there are no gates and no encoder.
         prompt_template: With ``{question}``; ``config.prompt_template`` goes before it.
         dev_examples: To measure.
-        output_dir: The result is written here, model and tokenizer, as an ordinary folder.
+        output_dir: The result is written here, model and tokenizer, as an ordinary folder; and in
+            ``finetune.json`` the prompt, by which an evaluation finds it again, and the figures.
         progress: Called after every update.
 
     Raises:
@@ -90,11 +93,14 @@ def finetune_language_model(
         loop.train()
         record = loop.close()
     language_model.train(False)
+    cut = {key: count for key, count in processor.truncations.items() if key != "encoder"}
+    result = make_result(record, best=None, truncations=cut)
     if output_dir is not None:
         language_model.save_pretrained(output_dir)
         tokenizer.save_pretrained(output_dir)
-    cut = {key: count for key, count in processor.truncations.items() if key != "encoder"}
-    return make_result(record, best=None, truncations=cut)
+        left = {"prompt_template": processor.prompt_template, **result.to_dict()}
+        write_json(Path(output_dir) / FINETUNE_NAME, left)
+    return result
 
 
 class PlainDataset(StageDataset):
