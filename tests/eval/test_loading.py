@@ -3,10 +3,13 @@
 import hashlib
 import json
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
+import layalign.embedded
 from layalign.data import Example
 from layalign.errors import BackboneError, CheckpointError, ConfigError
 from layalign.eval.loading import load_systems
@@ -103,3 +106,25 @@ def test_the_recipe_of_a_run_is_found_beside_its_language_model(
     for name, recipe in (("language_model", {"seed": 3}), ("other", None)):
         shutil.copytree(tiny_language_model, tmp_path / name)
         assert describe_checkpoint(tmp_path / name)["recipe"] == recipe
+
+
+def test_embedded_names_and_hub_ids(
+    tiny_language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    def snapshot(name: str, *, allow_patterns: list[str]) -> str:
+        fetched.append(name)
+        assert not any(fnmatch("pytorch_model.bin", pattern) for pattern in allow_patterns)
+        names = [file.name for file in tiny_language_model.iterdir()]
+        assert all(any(fnmatch(n, pattern) for pattern in allow_patterns) for n in names)
+        return str(tiny_language_model)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert [*load_systems("someone/model")] == ["bare LLM"]
+    assert fetched == ["someone/model"]
+    monkeypatch.setattr(
+        layalign.embedded, "resolve", {"small": str(tiny_language_model)}.__getitem__
+    )
+    assert [*load_systems("small")] == ["bare LLM"]

@@ -42,7 +42,7 @@ def in_batches(
         raise ConfigError(f"batch_size must be at least 1, got {size}")
     results: dict[int, T] = {}
     while len(results) < len(order):
-        batch = list(order[len(results) :][:size])
+        batch = list(order[len(results) : len(results) + size])
         found = _attempt(batch, run)
         if found is None:
             size = len(batch) // 2

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from layalign.data.tokens import load_tokenizer
-from layalign.eval.prompts import QUESTION, with_question
+from layalign.eval.prompts import with_question
 from layalign.eval.provenance import FINETUNE_NAME, find_model, is_language_model
 from layalign.eval.systems import BARE, LAYALIGN, BareLLM, BatchedSystem, LayAlignSystem
 from layalign.model import LayAlignModel
@@ -105,7 +105,9 @@ def load_bare(
     Raises:
         LayAlignError: It cannot be used.
     """
-    template = bare_prompt_template or read_finetune(folder).get("prompt_template", f"{QUESTION}\n")
+    template = bare_prompt_template or with_question(
+        read_finetune(folder).get("prompt_template", "")
+    )
     tokenizer = load_tokenizer(fspath(folder))
     model = load_language_model(fspath(folder), **loading)
     return BareLLM(_on_gpu(model), tokenizer, prompt_template=template, **options)

@@ -74,16 +74,17 @@ def is_language_model(folder: Path) -> bool:
     """
     from layalign.model import LayAlignConfig
 
-    if (folder / _ADAPTER).is_file():
+    file = folder / "config.json"
+    if not file.is_file() and (folder / _ADAPTER).is_file():
         return True
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        return bool(config["model_type"] != LayAlignConfig.model_type)
+        found: str = json.loads(file.read_text("utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{folder} has no config.json that names a model_type; expected a folder with a "
             "checkpoint of LayAlign or a language model"
         ) from error
+    return found != LayAlignConfig.model_type
 
 
 def describe_checkpoint(checkpoint: str | PathLike[str]) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def describe_checkpoint(checkpoint: str | PathLike[str]) -> dict[str, Any]:
     from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER, WEIGHTS_NAME, find_folder
     from layalign.processing import CONFIG_NAME
 
-    folder = find_model(checkpoint)
+    folder = find_model(checkpoint).resolve()
     if plain := is_language_model(folder):
         weights, settings = _weights_sha256(folder), folder / FINETUNE_NAME
     else:
