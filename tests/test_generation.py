@@ -46,3 +46,14 @@ def test_wrong_use(tiny_checkpoint: Path) -> None:
         generate(tiny_checkpoint, [])
     with pytest.raises(ConfigError, match="num_beams is 2"):
         generate(tiny_checkpoint, TEXTS, num_beams=2, stream=print)
+
+
+def test_a_plain_language_model(tiny_language_model: Path) -> None:
+    answers = generate(tiny_language_model, TEXTS, max_new_tokens=4)
+    assert all(set(answer) == {"text", "answer"} for answer in answers)
+    assert generate(tiny_language_model, TEXTS, max_new_tokens=4, base=True) == answers
+    pieces: list[str] = []
+    generate(tiny_language_model, TEXTS, max_new_tokens=4, stream=pieces.append)
+    assert [line.strip() for line in "".join(pieces).split("\n")[:-1]] == [
+        answer["answer"].strip() for answer in answers
+    ]

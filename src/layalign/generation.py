@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from transformers import TextStreamer
 
 from layalign.data import Example
 from layalign.errors import ConfigError, DataError
-from layalign.eval.systems import BARE, LAYALIGN, System, load_checkpoint, make_systems
+from layalign.eval.loading import load_systems
+from layalign.eval.systems import System
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 UNKNOWN_LANGUAGE = "und"
 """BCP-47's tag for text of which the language is not stated."""
 
-_KEYS = {LAYALIGN: "answer", BARE: "bare"}
+_KEYS = ("answer", "bare")
 
 
 def generate(
@@ -33,16 +35,16 @@ def generate(
     batch_size: int = 8,
     stream: Callable[[str], None] | None = None,
 ) -> list[dict[str, str]]:
-    """Load a checkpoint and let it answer.
+    """Load a checkpoint, or a plain language model, and let it answer.
 
     Args:
-        checkpoint: Folder or hub id with model and processor.
+        checkpoint: As in :func:`layalign.eval.evaluate_checkpoint`.
         texts: What to answer, in any language.
         language: BCP-47 tag of all texts; only encoders that want to know it need it.
         max_new_tokens: Longest answer, tokens.
         temperature: Sample at this temperature; None for the likeliest token.
         num_beams: Beams of a beam search.
-        base: Let the bare language model answer too, given the text itself.
+        base: Let the bare language model inside the checkpoint answer too, given the text itself.
         batch_size: Texts answered at a time.
         stream: Told pieces of the answers as they are generated, one text after the other.
 
@@ -57,28 +59,23 @@ def generate(
     examples = [Example(text=text, language=language or UNKNOWN_LANGUAGE) for text in texts]
     if not examples:
         raise DataError("there is no text to answer; expected at least one")
-    model, processor = load_checkpoint(checkpoint)
-    systems = make_systems(
-        model,
-        processor,
-        bare=base,
-        max_new_tokens=max_new_tokens,
-        generation=_decoding(processor.tokenizer, temperature, num_beams, stream),
-    )
+    loaded = load_systems(checkpoint, bare=base, max_new_tokens=max_new_tokens)
+    systems = [
+        replace(one, generation=_decoding(one.tokenizer, temperature, num_beams, stream))
+        for one in loaded.values()
+    ]
     # A stream holds one answer at a time, and all systems' answers to a text together.
     groups = [examples] if stream is None else [[example] for example in examples]
     return [row for group in groups for row in _answer(systems, group, batch_size)]
 
 
 def _answer(
-    systems: Mapping[str, System], examples: Sequence[Example], batch_size: int
+    systems: Sequence[System], examples: Sequence[Example], batch_size: int
 ) -> list[dict[str, str]]:
-    columns = {
-        name: system.answer(examples, batch_size=batch_size) for name, system in systems.items()
-    }
+    columns = [system.answer(examples, batch_size=batch_size) for system in systems]
     return [
-        {"text": example.text} | {_KEYS[name]: column[i] for name, column in columns.items()}
-        for i, example in enumerate(examples)
+        {"text": example.text, **dict(zip(_KEYS, (a.text for a in answers), strict=False))}
+        for example, *answers in zip(examples, *columns, strict=True)
     ]
 
 

@@ -249,3 +249,14 @@ def test_progress_is_open_unless_quiet() -> None:
         assert shown == "open"
     with output.progress(bars, quiet=True) as hidden:
         assert hidden is None
+
+
+def test_evaluate_a_plain_language_model(
+    tiny_language_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["evaluate", str(tiny_language_model), "--languages", "en", "--limit", "2", "--quiet"]
+    argv += ["--max-new-tokens", "2", "--prompt-template", "{question} ="]
+    assert main(argv) == 0
+    assert "English" in capsys.readouterr().out
+    assert main([*argv, "--tasks", "word_problems"]) == 2
+    assert "the prompts are those of the tasks" in capsys.readouterr().err

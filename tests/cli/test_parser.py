@@ -26,6 +26,10 @@ from layalign.cli.parser import comma_list, comma_numbers, positive, whole
         (["evaluate", "folder", "--template", "paper"], ["--template needs --tasks"]),
         (["evaluate", "folder", "--include", "dir"], ["--include needs --harness"]),
         (["evaluate", "folder", "--harness"], ["--harness needs --tasks"]),
+        (
+            ["evaluate", "folder", "--harness", "--tasks", "a", "--languages", "sw"],
+            ["--languages does not apply to --harness"],
+        ),
         (["quickstart", "--minutes", "-1"], ["above 0, got '-1'"]),
         (["generate", "folder", "text", "--stream", "--json"], ["--stream and --json"]),
         (["convert", "file", "--encoder", "e", "--output", "o"], ["--llm is needed"]),

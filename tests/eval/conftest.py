@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import factories
 from layalign.data import Example
+from layalign.eval.results import Answer
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 
@@ -18,7 +19,6 @@ class FakeSystem:
 
     def __init__(self, reply: Callable[[Example], str]) -> None:
         self.reply = reply
-        self.new_tokens = 100
         self.calls: list[list[Example]] = []
 
     def answer(
@@ -26,15 +26,14 @@ class FakeSystem:
         examples: Sequence[Example],
         *,
         batch_size: int = 32,
-        on_batch: Callable[[Mapping[int, str]], None] | None = None,
-    ) -> list[str]:
+        on_batch: Callable[[Mapping[int, Answer]], None] | None = None,
+    ) -> list[Answer]:
         self.calls.append(list(examples))
-        answers = [self.reply(example) for example in examples]
+        texts = [self.reply(example) for example in examples]
+        answers = [Answer(text, len(text)) for text in texts]
         for start in range(0, len(examples), batch_size):
-            batch = dict(enumerate(answers[start : start + batch_size], start))
-            self.new_tokens += len(batch)
             if on_batch is not None:
-                on_batch(batch)
+                on_batch(dict(enumerate(answers[start : start + batch_size], start)))
         return answers
 
 

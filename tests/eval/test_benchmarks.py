@@ -1,16 +1,20 @@
 """Whole evaluations of a tiny checkpoint."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import factories
 from layalign.data import DataSource
 from layalign.errors import CheckpointError, ConfigError, DataError
-from layalign.eval import evaluate_checkpoint, load_task, systems
+from layalign.eval import evaluate_checkpoint, load_task, loading, systems
+from layalign.eval.report import print_tasks
+from layalign.eval.results import Answer
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 
@@ -54,8 +58,8 @@ def test_evaluate_checkpoint(checkpoint: Path, data_file: str, tmp_path: Path) -
     assert list(summary["languages"]) == ["en", "sw"]
     assert summary["languages"]["sw"]["bare"]["items"] == 2
     assert summary["languages"]["sw"]["trained"] is False
-    assert seen[0] == (0, 8, "LayAlign: English")
-    assert seen[-1] == (8, 8, "bare LLM: Swahili")
+    assert seen[0] == (0, 8, "LayAlign")
+    assert seen[-1] == (8, 8, "bare LLM")
     saved = json.loads((tmp_path / "results" / "out.json").read_text())
     assert {name: len(rows) for name, rows in saved.pop("predictions").items()} == {
         "bare LLM": 4,
@@ -75,7 +79,7 @@ def test_evaluate_checkpoint_without_the_bare_llm(checkpoint: Path) -> None:
 def test_wrong_data_shows_before_models_are_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(systems, "load_checkpoint", lambda _: pytest.fail("models were loaded"))
+    monkeypatch.setattr(loading, "load_systems", lambda _: pytest.fail("models were loaded"))
     with pytest.raises(DataError, match="no such file"):
         evaluate_checkpoint("nowhere", data=str(tmp_path / "a.jsonl"))
     with pytest.raises(DataError, match="unknown language"):
@@ -158,8 +162,8 @@ def test_tasks(tiny_checkpoint: Path, sums: str, riddles: str, tmp_path: Path) -
     assert task["averages"]["low_resource"]["languages"] == ["sw"]
     assert task["template"] == {"name": "plain", "version": 1}
     assert summary["tasks"]["riddles"]["systems"]["LayAlign"]["unparsed"] == 0
-    assert seen[0] == (0, 16, "sums, LayAlign: English")
-    assert seen[-1] == (16, 16, "riddles, bare LLM: Swahili")
+    assert seen[0] == (0, 16, "sums, LayAlign")
+    assert seen[-1] == (16, 16, "riddles, bare LLM")
     assert json.loads((output / "results.json").read_text("utf-8")) == json.loads(
         json.dumps(summary)
     )
@@ -195,7 +199,7 @@ def test_a_killed_run_goes_on(
     class Killed(BaseException):
         pass
 
-    def count(self: Any, features: list[Any]) -> list[str]:
+    def count(self: Any, features: list[Any]) -> list[Answer]:
         if sum(asked) == before_the_kill:
             raise Killed
         asked.append(len(features))
@@ -284,3 +288,62 @@ def test_a_template_that_does_not_fit_the_data_shows_at_once(tmp_path: Path) -> 
     settings = 'metric: number\ntemplates: {plain: {llm: "{premise}"}}\n'
     with pytest.raises(ConfigError, match="premise"):
         evaluate_checkpoint("nowhere", tasks=[write_task(tmp_path, "odd", rows, settings)])
+
+
+def test_a_plain_language_model(
+    tiny_checkpoint: Path, tiny_language_model: Path, sums: str, riddles: str, tmp_path: Path
+) -> None:
+    """Its figures are those that it has as the bare model inside a checkpoint."""
+    options: dict[str, Any] = {"tasks": [sums, riddles], "limit": 2}
+    seen: list[tuple[int, int, str]] = []
+    alone = evaluate_checkpoint(
+        tiny_language_model,
+        output=tmp_path / "out",
+        progress=lambda *a: seen.append(a),
+        **options,
+    )
+    inside = evaluate_checkpoint(tiny_checkpoint, **options)
+    for name, task in alone["tasks"].items():
+        assert [*task["systems"]] == ["bare LLM"]
+        for tag, row in task["languages"].items():
+            other = inside["tasks"][name]["languages"][tag]
+            assert (row["layalign"], row["gain"]) == (None, None)
+            for figure in ("items", "accuracy", "low", "high", "unparsed", "new_tokens"):
+                assert row["bare"][figure] == other["bare"][figure]
+        assert task["averages"]["all"]["bare"] == inside["tasks"][name]["averages"]["all"]["bare"]
+    assert (seen[0], seen[-1]) == ((0, 10, "sums, bare LLM"), (10, 10, "riddles, bare LLM"))
+    rows = list(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
+    assert {row["system"] for row in rows} == {"bare"}
+    assert "| English | 2 |" in (tmp_path / "out" / "results.md").read_text()
+    print_tasks(Console(file=io.StringIO(), width=100), alone["tasks"])
+    again = evaluate_checkpoint(
+        tiny_language_model, output=tmp_path / "out", resume=True, **options
+    )
+    assert again["tasks"] == alone["tasks"]
+
+
+def test_a_plain_language_model_without_tasks(tiny_language_model: Path) -> None:
+    options: dict[str, Any] = {"languages": ["en", "sw"], "limit": 1, "max_new_tokens": 2}
+    summary = evaluate_checkpoint(tiny_language_model, trained=["sw"], **options)
+    assert summary["languages"]["sw"]["trained"] is True
+    assert summary["averages"]["trained"]["languages"] == ["sw"]
+    assert [*summary["seconds"]] == ["bare LLM"]
+    prompted = evaluate_checkpoint(
+        tiny_language_model, base_prompt_template="{question} the answer is", **options
+    )
+    assert prompted["languages"].keys() == summary["languages"].keys()
+
+
+def test_batches_hold_several_languages(
+    tiny_checkpoint: Path, sums: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    answer = systems.LayAlignSystem.answer_batch
+
+    def count(self: Any, features: list[Any]) -> list[Answer]:
+        sizes.append(len(features))
+        return answer(self, features)
+
+    monkeypatch.setattr(systems.LayAlignSystem, "answer_batch", count)
+    evaluate_checkpoint(tiny_checkpoint, tasks=[sums], batch_size=5, base=False)
+    assert sizes == [5, 5, 2]  # three languages of four

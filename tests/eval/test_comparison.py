@@ -2,6 +2,7 @@ from collections.abc import Collection
 
 import pytest
 
+from layalign.errors import ConfigError
 from layalign.eval import EvaluationResult, Prediction, compare
 from layalign.eval.results import summarise
 
@@ -77,3 +78,15 @@ def test_no_share_of_an_english_score_of_zero() -> None:
 def test_empty_groups_are_left_out() -> None:
     english = result({"en": range(5)})
     assert compare(english, english, trained=["en"])["averages"].keys() == {"all"}
+
+
+def test_a_language_model_alone() -> None:
+    summary = compare(None, BARE, trained=["sw"])
+    row = summary["languages"]["sw"]
+    assert (row["layalign"], row["gain"]) == (None, None)
+    assert row["bare"]["accuracy"] == pytest.approx(10)
+    assert row["share_of_english"] == pytest.approx(12.5)
+    assert summary["averages"]["trained"]["layalign"] is None
+    assert summary["averages"]["trained"]["gain"] is None
+    with pytest.raises(ConfigError, match="no evaluation to compare"):
+        compare(None)

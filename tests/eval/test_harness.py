@@ -125,7 +125,9 @@ def test_registered() -> None:
     assert issubclass(register(), HarnessModel)
 
 
-def test_wrong_settings(tiny_checkpoint: Path, folder: Path) -> None:
+def test_wrong_settings(tiny_checkpoint: Path, folder: Path, tiny_language_model: Path) -> None:
+    with pytest.raises(ConfigError, match="plain language model; lm-eval runs those itself"):
+        register()(tiny_language_model)
     with pytest.raises(ConfigError, match="knows no task 'tiny_chose'"):
         run(tiny_checkpoint, folder, "tiny_chose")
     with pytest.raises(ConfigError, match="whose fields are text, language, choices"):

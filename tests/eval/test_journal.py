@@ -20,7 +20,7 @@ def prediction(output: str) -> Prediction:
         parsed=None,
         correct=False,
         seconds=0.1,
-        new_tokens=2.5,
+        new_tokens=2,
     )
 
 

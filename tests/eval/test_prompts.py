@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from layalign.data import Example
 from layalign.data.templates import render
 from layalign.errors import ConfigError
-from layalign.eval.prompts import QUESTION, Prompt, Template
+from layalign.eval.prompts import QUESTION, Prompt, Template, with_question
 
 EXAMPLE = Example(
     text="what is {question}?",
@@ -87,3 +87,8 @@ def test_wrong_templates() -> None:
         Template(bare="answer:")
     with pytest.raises(ConfigError, match="story"):
         Template(llm="{story}").prompt(EXAMPLE, "")
+
+
+def test_with_question() -> None:
+    assert with_question("Q: {question} A:") == "Q: {question} A:"
+    assert with_question("A:") == "{question}\nA:"

@@ -6,7 +6,7 @@ import factories
 from layalign.data import Example
 from layalign.errors import ConfigError
 from layalign.eval.decoding import evaluation_mode, until_end, until_stop
-from layalign.eval.systems import BareLLM, LayAlignSystem, with_question
+from layalign.eval.systems import BareLLM, LayAlignSystem
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 
@@ -40,21 +40,20 @@ def test_bare_llm_equals_plain_greedy_decoding(
     bos: int | None,
 ) -> None:
     language_model.config.bos_token_id = bos
+    texts = [f"{example.text} answer =" for example in examples]
+    prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    prompts = [[*([bos] if bos else []), *ids] for ids in prompts]
     # An id that this model does produce ends a row, so that lengths differ.
-    ends = 16 if bos else 9
+    ends = decode_plainly(language_model, prompts[0], -1)[2]
     template, extra = "{question} answer =", {"eos_token_id": ends}
     system = BareLLM(
         language_model, tokenizer, prompt_template=template, max_new_tokens=NEW, generation=extra
     )
-    outputs = system.answer(examples, batch_size=4)
-    lengths = []
-    for example, output in zip(examples, outputs, strict=True):
-        ids = tokenizer(f"{example.text} answer =", add_special_tokens=False)["input_ids"]
-        prompt = [*([bos] if bos else []), *ids]
-        new = decode_plainly(language_model, prompt, ends)
-        lengths.append(len(new))
-        assert output == tokenizer.decode(new, skip_special_tokens=True)
-    assert system.new_tokens == sum(lengths)
+    rows = [decode_plainly(language_model, prompt, ends) for prompt in prompts]
+    assert system.answer(examples, batch_size=4) == [
+        (tokenizer.decode(row, skip_special_tokens=True), len(row)) for row in rows
+    ]
+    assert len(set(map(len, rows))) > 1
 
 
 def decode_plainly(model: PreTrainedModel, prompt: list[int], ends: int) -> list[int]:
@@ -100,8 +99,7 @@ def test_generation_arguments_override(
     language_model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, examples: list[Example]
 ) -> None:
     system = BareLLM(language_model, tokenizer, generation={"max_new_tokens": 1})
-    system.answer(examples)
-    assert system.new_tokens == len(examples)
+    assert [answer.new_tokens for answer in system.answer(examples)] == [1] * len(examples)
 
 
 def test_modes_and_gradients_are_left_as_found(
@@ -156,13 +154,13 @@ def test_answers_end_before_a_stop_string(
     language_model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, examples: list[Example]
 ) -> None:
     plain = BareLLM(language_model, tokenizer, max_new_tokens=NEW)
-    outputs = plain.answer(examples)
+    outputs = [answer.text for answer in plain.answer(examples)]
     stop = outputs[0].split()[2]
     stopped = BareLLM(language_model, tokenizer, max_new_tokens=NEW, stop=(stop,))
-    assert stopped.answer(examples) == [until_stop(text, (stop,)) for text in outputs]
+    texts = [answer.text for answer in stopped.answer(examples)]
+    assert texts == [until_stop(text, (stop,)) for text in outputs]
     alone = BareLLM(language_model, tokenizer, max_new_tokens=NEW, stop=(stop,))
-    alone.answer(examples[:1])
-    assert alone.new_tokens < NEW
+    assert alone.answer(examples[:1])[0].new_tokens < NEW
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(
@@ -187,8 +185,3 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
     assert system.answer(examples, batch_size=7) == expected
     assert sizes == [7, 3, *[1] * 7]
     assert "out of memory" in caplog.text
-
-
-def test_with_question() -> None:
-    assert with_question("Q: {question} A:") == "Q: {question} A:"
-    assert with_question("A:") == "{question}\nA:"

@@ -292,3 +292,20 @@ def test_the_papers_settings(name: str) -> None:
     task = recipe.data.task.train[0]
     assert set(task.languages) == {*recipe.data.translation.train[0].languages, "en"}
     assert task.limit == (30_000 if name == "paper_math" else None)
+
+
+def test_a_fine_tune_alone(tiny_backbones: dict[str, str]) -> None:
+    """The same figures as in front of other stages, without an encoder."""
+    data = {"finetune": {"train": [{"path": "there.jsonl"}]}}
+    both = values(tiny_backbones, **data)
+    both["stage"]["finetune"] = {"batch_size": 4}
+    alone = {**both, "stage": {"finetune": {"batch_size": 4}}}
+    alone["model"] = {"language_model": tiny_backbones["language_model"]}
+    found, expected = plan(alone), plan(both)
+    assert found.stages == {"finetune": expected.stages["finetune"]}
+    assert found.plan["stages"] == {"finetune": expected.plan["stages"]["finetune"]}
+    count = expected.plan["parameters"]["language_model"]
+    assert found.plan["parameters"] == {"language_model": count, "trained": count}
+    assert found.plan["missing"] == []
+    alone["model"] = {"language_model": "no/where"}
+    assert plan(alone).plan["missing"] == ["language model: no/where"]

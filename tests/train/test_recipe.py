@@ -85,7 +85,8 @@ def test_overrides(tmp_path):
         ("stage.translation.lora_rank=4", "the language model is frozen there; move it to"),
         ("stage.finetune={text_dropout: 0.5}", "nothing but text; move it to stage.task"),
         ("stage.task.text_dropout=1.5", "text_dropout is 1.5; expected from 0 to 1"),
-        ("stage={}", "stage: neither translation nor task"),
+        ("stage={}", "stage: no stage is given; add at least one of finetune, translation, task"),
+        ("model={language_model: l}", "model.encoder is missing; add it"),
         ("processor.chat=1", "processor.chat is 1; expected true or false"),
         ("processor.system=Hi", "processor: system is set without chat"),
         ("evaluation.metric=bleu", "evaluation.metric is 'bleu'; expected one of number"),
@@ -176,3 +177,12 @@ def test_cleaning_and_mixing(tmp_path):
     ]
     with pytest.raises(ConfigError, match=r"data\.task\.mix: temperature is 0"):
         load_recipe(written(tmp_path), ["data.task.mix.temperature=0"])
+
+
+def test_a_fine_tune_needs_no_encoder(tmp_path):
+    stages = "{finetune: {lr: 1e-4}, translation: null, task: null}"
+    data = "{train: [{path: a.jsonl}]}"
+    overrides = ["model={language_model: l}", f"stage={stages}", f"data.finetune={data}"]
+    recipe = load_recipe(written(tmp_path), overrides)
+    assert recipe.stage.composite == []
+    assert Recipe.from_dict(recipe.to_dict()) == recipe

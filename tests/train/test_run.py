@@ -7,9 +7,11 @@ import time
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from factories import make_encoder, make_language_model, make_tokenizer
 from layalign.errors import ConfigError, DataError, TrainingError
+from layalign.eval import evaluate_checkpoint
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 from layalign.train.recipe import Recipe, save_recipe
@@ -200,3 +202,78 @@ def test_output_that_cannot_be_written(values, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(TrainingError, match="cannot write to"):
         run(values)
+
+
+@pytest.fixture
+def plain_values(values):
+    """A recipe that only fine-tunes, in two languages."""
+    values["model"].pop("encoder")
+    values["stage"] = {"finetune": values["stage"]["finetune"]}
+    source = values["data"]["evaluation"][0]["path"]
+    values["data"]["finetune"] = {"train": [{"path": source}]}
+    return values
+
+
+def test_a_fine_tune_alone(plain_values, tmp_path):
+    seen = []
+    summary = run(plain_values, progress=lambda phase, *_: seen.append(phase))
+    folder = tmp_path / "out" / "language_model"
+    assert list(summary.stages) == ["finetune"]
+    assert summary.stages["finetune"]["updates"] == 10
+    assert set(seen) == {"finetune", "evaluate bare LLM"}
+    assert summary.checkpoint == str(folder)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("language_model", "recipe.yaml", "summary.json"),
+    ]
+    tuned = AutoModelForCausalLM.from_pretrained(folder)
+    assert not torch.equal(tuned.lm_head.weight, make_language_model().lm_head.weight)
+    assert AutoTokenizer.from_pretrained(folder).eos_token == "</s>"
+    rows = summary.evaluation["languages"]
+    assert {tag: row["trained"] for tag, row in rows.items()} == {"en": True, "sw": True}
+    assert all(row["layalign"] is None for row in rows.values())
+
+    # Later it is asked with the prompt that it was trained with.
+    source = plain_values["data"]["evaluation"][0]["path"]
+    again = evaluate_checkpoint(folder, data=source, limit=3, max_new_tokens=4)
+    for tag, row in again["languages"].items():
+        for figure in ("items", "accuracy", "unparsed", "new_tokens"):
+            assert row["bare"][figure] == rows[tag]["bare"][figure]
+    assert again["recipe"]["stage"]["task"] is None
+
+
+def test_a_fine_tune_that_is_done_is_left_alone(plain_values, tmp_path):
+    summary = run(plain_values)
+    weights = tmp_path / "out" / "language_model" / "model.safetensors"
+    written = weights.stat().st_mtime_ns
+    seen = []
+    resumed = run(plain_values, resume=True, progress=lambda phase, *_: seen.append(phase))
+    assert resumed.to_dict() == summary.to_dict()
+    assert seen == []
+    # Killed in the evaluation, only that is done again.
+    (tmp_path / "out" / "summary.json").unlink()
+    resumed = run(plain_values, resume=True, progress=lambda phase, *_: seen.append(phase))
+    assert resumed.stages == summary.stages
+    assert set(seen) == {"evaluate bare LLM"}
+    assert weights.stat().st_mtime_ns == written
+    with pytest.raises(TrainingError, match="already holds a run"):
+        run(plain_values)
+
+
+def test_a_run_may_start_from_the_fine_tune_of_another(values, plain_values, backbones, tmp_path):
+    run({**plain_values, "data": {**plain_values["data"], "evaluation": []}})
+    tuned = tmp_path / "out" / "language_model"
+    stage = values["stage"]["finetune"]
+    model = {"encoder": str(backbones / "encoder"), "language_model": str(tuned)}
+    data = {"train": values["data"]["finetune"]["train"]}
+    further = {
+        **{"output_dir": str(tmp_path / "further"), "model": model},
+        **{"data": {"task": data}, "stage": {"task": {**stage, "epochs": 1}}},
+    }
+    run(further)
+    assert LayAlignModel.from_pretrained(tmp_path / "further").config.language_model == str(tuned)
+    more = {
+        **{"output_dir": str(tmp_path / "more"), "model": {"language_model": str(tuned)}},
+        **{"data": {"finetune": data}, "stage": {"finetune": stage}},
+    }
+    before, after = (AutoModelForCausalLM.from_pretrained(p) for p in (tuned, run(more).checkpoint))
+    assert not torch.equal(before.lm_head.weight, after.lm_head.weight)

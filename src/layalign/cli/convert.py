@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from layalign.cli.parser import comma_numbers
+from layalign.cli.parser import comma_numbers, refuse_options
 
 FORMATS = ("layalign", "published")
 
@@ -46,19 +46,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    backbones = {"--encoder": args.encoder, "--llm": args.llm}
-    others = [name for name, value in backbones.items() if value is not None]
-    if args.encoder_layers is not None:
-        others.append("--encoder-layers")
     if args.to == "published":
-        if others:
-            args.parser.error(f"{others[0]} does not apply to --to published")
+        options = ("encoder", "llm", "encoder_layers")
+        refuse_options(args, options, "does not apply to --to published")
         from layalign.model.published import to_published
 
         to_published(args.source, args.output)
     else:
-        if missing := [name for name, value in backbones.items() if value is None]:
-            args.parser.error(f"{missing[0]} is needed: what the state was trained with")
+        for name in ("encoder", "llm"):
+            if getattr(args, name) is None:
+                args.parser.error(f"--{name} is needed: what the state was trained with")
         from layalign.model.published import from_published
 
         chosen = {} if args.encoder_layers is None else {"encoder_layers": args.encoder_layers}

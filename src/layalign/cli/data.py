@@ -7,7 +7,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from layalign.cli.output import print_json, results
-from layalign.cli.parser import comma_list, comma_numbers, whole
+from layalign.cli.parser import (
+    add_overrides,
+    add_selection,
+    comma_list,
+    comma_numbers,
+    refuse_options,
+)
 
 if TYPE_CHECKING:
     from layalign.data import DataSource
@@ -41,13 +47,7 @@ def add_parser(subparsers: Any) -> None:
         "--encoder", metavar="MODEL", help="count texts in tokens of this one, not characters"
     )
     parser.add_argument("--llm", metavar="MODEL", help="the same for targets")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting of check, such as max_length=512; may be repeated",
-    )
+    add_overrides(parser, "change a setting of check, such as max_length=512; may be repeated")
     parser.add_argument(
         "--strict", action="store_true", help="make the first row that cannot be read an error"
     )
@@ -60,7 +60,6 @@ def _add_source(group: Any) -> None:
     group.add_argument("--format", help="by the file's ending if it is not given")
     group.add_argument("--split", help="of the shipped set, or in the names of a folder's files")
     group.add_argument("--language", metavar="TAG", help="BCP-47 tag of whole files, such as sw")
-    group.add_argument("--languages", type=comma_list, metavar="TAGS", help="only these")
     group.add_argument(
         "--codes", type=_pairs, metavar="NAME=TAG,…", help="the tag of each name that is none"
     )
@@ -72,7 +71,7 @@ def _add_source(group: Any) -> None:
     )
     group.add_argument("--target-path", metavar="FILE", help="English file of bitext_files")
     group.add_argument("--target", help="of the shipped set: english or reasoning")
-    group.add_argument("--limit", type=whole, metavar="N", help="at most N examples a language")
+    add_selection(group)
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -114,11 +113,10 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if bool(args.sources) == (args.recipe is not None):
         args.parser.error("expected either sources or --recipe FILE")
-    for name in _SOURCE_ONLY if args.recipe else ():
-        if getattr(args, name) is not None:
-            args.parser.error(f"--{name.replace('_', '-')} does not apply to --recipe")
-    if args.set and args.action == "stats":
-        args.parser.error("--set changes checks; use it with check")
+    if args.recipe:
+        refuse_options(args, _SOURCE_ONLY, "does not apply to --recipe")
+    if args.action == "stats":
+        refuse_options(args, ("set",), "changes checks; use it with check")
 
 
 def _sources(args: argparse.Namespace) -> list[tuple[str | None, DataSource]]:

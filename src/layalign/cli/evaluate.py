@@ -1,4 +1,4 @@
-"""``layalign evaluate``: measure a checkpoint and the bare language model beside it."""
+"""``layalign evaluate``: measure a checkpoint beside its bare language model, or a plain one."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ import argparse
 from typing import Any
 
 from layalign.cli.output import print_json, progress, results
-from layalign.cli.parser import comma_list, whole
+from layalign.cli.parser import add_overrides, add_selection, comma_list, refuse_options, whole
 
 METRICS = ("number", "choice", "exact", "translation")
 SCORINGS = ("generate", "loglikelihood")
 _HARNESS_ONLY = ("include", "encoder_field", "encoder_template")
+_NATIVE_ONLY = (
+    *("data", "split", "languages", "template", "set", "scoring", "max_new_tokens"),
+    *("prompt_template", "resume"),
+)
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command."""
-    help_ = "measure a checkpoint beside its bare language model"
+    help_ = "measure a checkpoint beside its bare language model, or a plain language model"
     parser = subparsers.add_parser("evaluate", help=help_, description=help_)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or a shipped one")
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="folder, hub id or name of a checkpoint or of a plain language model",
+    )
     _add_data(parser.add_argument_group("what is asked"))
     _add_answers(parser.add_argument_group("how it is answered"))
     _add_harness(parser.add_argument_group("with lm-eval"))
@@ -46,23 +54,19 @@ def _add_data(group: Any) -> None:
         "file or word_problems, the shipped set (default)",
     )
     group.add_argument("--split", help="in place of the tasks' own (shipped set: test)")
-    group.add_argument(
-        "--languages", type=comma_list, metavar="TAGS", help="such as sw,th; all by default"
-    )
-    group.add_argument("--limit", type=whole, metavar="N", help="at most N items a language")
+    add_selection(group)
     group.add_argument("--template", metavar="NAME", help="of the tasks, in place of their first")
-    group.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting of the tasks, such as normalise=tokens",
-    )
+    add_overrides(group, "change a setting of the tasks, such as normalise=tokens")
     group.add_argument(
         "--metric",
         choices=METRICS,
         default="number",
         help="what is compared without --tasks (default: number)",
+    )
+    group.add_argument(
+        "--prompt-template",
+        metavar="TEXT",
+        help="without --tasks, what the bare or plain language model reads, with {question}",
     )
 
 
@@ -89,7 +93,7 @@ def _add_answers(group: Any) -> None:
         "--base",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="measure the bare language model too (default)",
+        help="measure the bare language model inside a checkpoint too (default)",
     )
 
 
@@ -120,12 +124,12 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.harness and args.tasks is None:
         args.parser.error("--harness needs --tasks, names of lm-eval's tasks")
-    for name in () if args.harness else _HARNESS_ONLY:
-        if getattr(args, name) is not None:
-            args.parser.error(f"--{name.replace('_', '-')} needs --harness")
-    for name in () if args.tasks else ("template", "set", "scoring"):
-        if getattr(args, name):
-            args.parser.error(f"--{name} needs --tasks")
+    if args.harness:
+        refuse_options(args, _NATIVE_ONLY, "does not apply to --harness")
+    else:
+        refuse_options(args, _HARNESS_ONLY, "needs --harness")
+    if not args.tasks:
+        refuse_options(args, ("template", "set", "scoring"), "needs --tasks")
 
 
 def _run_native(args: argparse.Namespace) -> int:
@@ -147,6 +151,7 @@ def _run_native(args: argparse.Namespace) -> int:
             template=args.template,
             overrides=args.set,
             base=args.base,
+            base_prompt_template=args.prompt_template,
             output=args.output,
             resume=args.resume,
             progress=report,

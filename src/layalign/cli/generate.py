@@ -14,7 +14,11 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     help_ = "answer texts in any language"
     parser = subparsers.add_parser("generate", help=help_, description=help_)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder, hub id or a shipped one")
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="folder, hub id or name of a checkpoint or of a plain language model",
+    )
     parser.add_argument(
         "texts", metavar="TEXT", nargs="+", help="what to answer; - reads one text a line"
     )

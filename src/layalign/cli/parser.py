@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from layalign.errors import nearest
 
@@ -66,3 +66,23 @@ def comma_numbers(text: str) -> tuple[int, ...]:
     if not all(word.isascii() and word.isdigit() for word in words):
         raise argparse.ArgumentTypeError(f"expected whole numbers like 1,3, got {text!r}")
     return tuple(map(int, words))
+
+
+def add_selection(group: Any) -> None:
+    """Add which examples of the data are read."""
+    group.add_argument(
+        "--languages", type=comma_list, metavar="TAGS", help="such as sw,th; all by default"
+    )
+    group.add_argument("--limit", type=whole, metavar="N", help="at most N examples a language")
+
+
+def add_overrides(group: Any, help_: str) -> None:
+    """Add ``--set``."""
+    group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=help_)
+
+
+def refuse_options(args: argparse.Namespace, names: Iterable[str], reason: str) -> None:
+    """Leave if one of these options is given."""
+    for name in names:
+        if getattr(args, name) not in (None, False, []):
+            args.parser.error(f"--{name.replace('_', '-')} {reason}")

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from layalign.cli.output import print_json, progress, results
+from layalign.cli.parser import add_overrides
 
 if TYPE_CHECKING:
     from layalign.train.summary import RunSummary
@@ -16,13 +17,8 @@ def add_parser(subparsers: Any) -> None:
     help_ = "train and evaluate what a recipe describes"
     parser = subparsers.add_parser("train", help=help_, description=help_)
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a key of the recipe, such as stage.task.lr=3e-4; may be repeated",
+    add_overrides(
+        parser, "override a key of the recipe, such as stage.task.lr=3e-4; may be repeated"
     )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument(
@@ -41,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from layalign.train.recipe import load_recipe
     from layalign.train.run import run_recipe
 
-    recipe = load_recipe(args.recipe, args.overrides)
+    recipe = load_recipe(args.recipe, args.set)
     with progress(progress_bars, quiet=args.quiet) as report:
         summary = run_recipe(recipe, resume=args.resume, dry_run=args.dry_run, progress=report)
     if args.json:
@@ -59,7 +55,7 @@ def _show(summary: RunSummary) -> None:
         return
     if summary.evaluation is not None:
         print_comparison(results(), summary.evaluation)
-    print(f"checkpoint: {summary.output_dir}")
+    print(f"checkpoint: {summary.checkpoint}")
 
 
 def _show_plan(summary: RunSummary) -> None:

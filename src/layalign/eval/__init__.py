@@ -6,6 +6,7 @@ from layalign.eval.comparison import compare
 from layalign.eval.metrics import Estimate, Metric, macro_average, score, wilson_interval
 from layalign.eval.prompts import Template
 from layalign.eval.results import (
+    Answer,
     EvaluationResult,
     LanguageResult,
     Prediction,
@@ -15,6 +16,7 @@ from layalign.eval.runner import Progress, evaluate
 from layalign.eval.tasks import Task, load_task, shipped_tasks
 
 __all__ = [
+    "Answer",
     "Estimate",
     "EvaluationResult",
     "LanguageResult",

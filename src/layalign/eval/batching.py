@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from layalign.errors import ConfigError, EvaluationError
 from layalign.memory import return_freed_memory
 
+T = TypeVar("T")
+
 _SIGNS = ("out of memory", "not enough memory")
 
 
-def in_batches(rows: Sequence[int], size: int, run: Callable[[list[int]], None]) -> None:
+def in_batches(
+    order: Sequence[int],
+    size: int,
+    run: Callable[[list[int]], Sequence[T]],
+    on_batch: Callable[[Mapping[int, T]], None] | None = None,
+) -> list[T]:
     """Call a function with one batch after the other.
 
     Out of memory, the batch is halved, and so are those that follow.
 
     Args:
-        rows: What to go over, in this order; the largest should come first.
+        order: The rows 0, 1, 2 … in the order to take them; the largest should come first.
         size: Rows in a batch, at least 1.
-        run: Told the rows of a batch. May be told some of them again after it ran out of memory.
+        run: Gives a result for each row of a batch. May be told some rows again after it ran out
+            of memory.
+        on_batch: Told the results of every batch, by row.
+
+    Returns:
+        The results of rows 0, 1, 2 …
 
     Raises:
         ConfigError: ``size`` is less than 1.
@@ -27,15 +40,20 @@ def in_batches(rows: Sequence[int], size: int, run: Callable[[list[int]], None])
     """
     if size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {size}")
-    start = 0
-    while start < len(rows):
-        batch = list(rows[start : start + size])
-        if _fits(batch, run):
-            start += len(batch)
-        else:
+    results: dict[int, T] = {}
+    while len(results) < len(order):
+        batch = list(order[len(results) : len(results) + size])
+        found = _attempt(batch, run)
+        if found is None:
             size = len(batch) // 2
             logging.getLogger(__name__).warning("out of memory; going on with batches of %d", size)
+        else:
+            done = dict(zip(batch, found, strict=True))
+            results |= done
+            if on_batch is not None:
+                on_batch(done)
         return_freed_memory()  # a cache that grows by a token leaves holes of every size
+    return [results[row] for row in range(len(order))]
 
 
 def longest_first(features: Sequence[Mapping[str, list[int]]]) -> list[int]:
@@ -46,13 +64,13 @@ def longest_first(features: Sequence[Mapping[str, list[int]]]) -> list[int]:
     return sorted(range(len(features)), key=lambda i: -sum(map(len, features[i].values())))
 
 
-def _fits(batch: list[int], run: Callable[[list[int]], None]) -> bool:
-    """Run a batch; False if memory did not suffice.
+def _attempt(batch: list[int], run: Callable[[list[int]], Sequence[T]]) -> Sequence[T] | None:
+    """Run a batch; None if memory did not suffice.
 
     The error, and with it all tensors that its frames hold, is gone when this returns.
     """
     try:
-        run(batch)
+        return run(batch)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -62,8 +80,7 @@ def _fits(batch: list[int], run: Callable[[list[int]], None]) -> bool:
                 f"memory does not suffice for a single example ({what}); "
                 "use a smaller model or type, or shorter answers"
             ) from error
-        return False
-    return True
+        return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

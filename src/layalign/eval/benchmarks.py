@@ -1,9 +1,10 @@
-"""Evaluate a saved checkpoint on tasks or on data of one's own, beside its bare language model."""
+"""Evaluate a saved checkpoint, or a plain language model, on tasks or on data of one's own."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,7 @@ from layalign.eval.runner import Progress, evaluate
 from layalign.eval.tasks import Scoring, Task, load_task
 
 if TYPE_CHECKING:
-    from layalign.eval.systems import System
-    from layalign.model import LayAlignModel
-    from layalign.processing import LayAlignProcessor
+    from layalign.eval.systems import BatchedSystem, System
 
 
 def evaluate_checkpoint(
@@ -49,8 +48,11 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Evaluate a saved checkpoint and, on the same items, its bare language model.
 
+    A plain language model is evaluated as the bare one, alone.
+
     Args:
-        checkpoint: Folder or hub id with model and processor.
+        checkpoint: Folder or hub id with model and processor, or with a plain language model; or
+            the name of an embedded one.
         tasks: Shipped tasks by name, paths of YAML files, or tasks. None to evaluate ``data`` as
             it is, with the checkpoint's own prompt.
         data: With tasks, the folder that holds one subfolder for each. Without, a named set
@@ -66,9 +68,11 @@ def evaluate_checkpoint(
             own; other tasks always generate.
         template: Name of the tasks' template, in place of the first.
         overrides: ``dotted.key=value`` for tasks given by name; see :func:`load_task`.
-        base: Evaluate the bare language model too.
-        base_prompt_template: Without tasks, its prompt with ``{question}``; the processor's by
-            default, with the question on a line before it if it does not take the question.
+        base: Evaluate the bare language model inside the checkpoint too.
+        base_prompt_template: Without tasks, the prompt of the bare or plain model, with
+            ``{question}``. By default the processor's, with the question on a line before it if it
+            does not take the question; of a plain model the one that it was fine-tuned with here,
+            if any, else the question and a line break.
         trained: Languages of the training data, if known; shown apart from the others.
         output: A ``.json`` file to write the results to, every output included; or a folder, to
             which predictions are written as they are made.
@@ -161,16 +165,19 @@ class _Run:
         trained: Collection[str] | None,
         progress: Progress | None,
     ) -> dict[str, dict[str, Any]]:
-        """Evaluate both systems on every task."""
-        from layalign.eval.systems import BARE, LAYALIGN, load_checkpoint
+        """Evaluate all systems on every task."""
+        from layalign.eval.loading import load_systems
+        from layalign.eval.systems import BARE, LAYALIGN
 
-        model, processor = load_checkpoint(self.checkpoint)
-        steps = _Steps(progress, sum(len(j.examples) for j in self.jobs) * (1 + self.base))
+        systems = load_systems(
+            self.checkpoint, bare=self.base, bare_prompt_template=self.base_prompt
+        )
+        steps = _Steps(progress, sum(len(job.examples) for job in self.jobs) * len(systems))
         summaries = {}
         for job in self.jobs:
             results = {
-                name: self._evaluate(job, name, system, batch_size, steps)
-                for name, system in self._systems(model, processor, job.task).items()
+                name: self._evaluate(job, name, _set_to(job.task, system), batch_size, steps)
+                for name, system in systems.items()
             }
             self.predictions[job.task.name] = {
                 name: result.to_dict(predictions=True)["predictions"]
@@ -179,35 +186,16 @@ class _Run:
             summaries[job.task.name] = {
                 **self._facts(job, languages),
                 **compare(
-                    results[LAYALIGN], results.get(BARE), trained=trained, groups=job.task.groups
+                    results.get(LAYALIGN),
+                    results.get(BARE),
+                    trained=trained,
+                    groups=job.task.groups,
                 ),
                 "systems": {name: _figures(result) for name, result in results.items()},
                 "new_tokens": {name: result.new_tokens for name, result in results.items()},
                 "seconds": {name: result.seconds for name, result in results.items()},
             }
         return summaries
-
-    def _systems(
-        self, model: LayAlignModel, processor: LayAlignProcessor, task: Task
-    ) -> Mapping[str, System]:
-        from layalign.eval.likelihood import ChoiceSystem
-        from layalign.eval.systems import make_systems
-
-        systems = make_systems(
-            model,
-            processor,
-            bare=self.base,
-            bare_prompt_template=self.base_prompt,
-            template=task.texts,
-            stop=task.stop,
-            max_new_tokens=task.max_new_tokens,
-        )
-        if task.scoring == "generate":
-            return systems
-        return {
-            name: ChoiceSystem(system, task.continuation, task.normalise)
-            for name, system in systems.items()
-        }
 
     def _evaluate(
         self, job: Job, name: str, system: System, batch_size: int, steps: _Steps
@@ -252,6 +240,18 @@ class _Run:
             self.folder.finish(summary, tasks)
 
 
+def _set_to(task: Task, system: BatchedSystem) -> System:
+    """The system as a task asks for it."""
+    from layalign.eval.likelihood import ChoiceSystem
+
+    system = replace(
+        system, template=task.texts, stop=task.stop, max_new_tokens=task.max_new_tokens
+    )
+    if task.scoring == "generate":
+        return system
+    return ChoiceSystem(system, task.continuation, task.normalise)
+
+
 class _Steps:
     """One progress out of several evaluations, one after the other."""
 
@@ -266,8 +266,8 @@ class _Steps:
         if progress is None:
             return None
 
-        def report(done: int, total: int, label: str) -> None:
-            progress(before + done, self.total, f"{name}: {label}")
+        def report(done: int, total: int, label: str = "") -> None:
+            progress(before + done, self.total, name)
 
         return report
 

@@ -1,4 +1,4 @@
-"""Put LayAlign beside the bare language model, per language and for groups of languages."""
+"""Put LayAlign and the bare language model side by side, per language and for groups of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from layalign.data import check_language, language_name
+from layalign.errors import ConfigError
 from layalign.eval.results import EvaluationResult
 
 ENGLISH = "en"
 
 
 def compare(
-    layalign: EvaluationResult,
+    layalign: EvaluationResult | None,
     bare: EvaluationResult | None = None,
     *,
     trained: Collection[str] | None = None,
@@ -22,9 +23,9 @@ def compare(
     """Compare two evaluations on the same examples.
 
     Args:
-        layalign: Of LayAlign.
+        layalign: Of LayAlign; None if there is only a language model.
         bare: Of the language model alone; None if it was not evaluated.
-        trained: Languages that LayAlign was trained on in any stage; None if not known.
+        trained: Languages that were trained on in any stage; None if not known.
         groups: Further groups of languages to average over, such as ``low_resource``.
 
     Returns:
@@ -35,15 +36,21 @@ def compare(
         ``layalign``, ``bare`` and ``gain`` (fields of :class:`Estimate`); the groups are ``all``,
         ``non_english``, ``trained`` (without English) and ``never_trained`` if ``trained`` is
         known, and those given. What is not known is None; empty groups are left out.
+
+    Raises:
+        ConfigError: There is neither.
     """
+    main = layalign or bare
+    if main is None:
+        raise ConfigError("there is no evaluation to compare; give at least one")
     known = None if trained is None else {check_language(tag) for tag in trained}
-    tags = list(layalign.languages)
+    tags = list(main.languages)
     members = _groups(tags, known)
     for group, chosen in (groups or {}).items():
         wanted = {check_language(tag) for tag in chosen}
         members[group] = [tag for tag in tags if tag in wanted]
     return {
-        "languages": {tag: _row(tag, layalign, bare, known) for tag in tags},
+        "languages": {tag: _row(tag, main, layalign, bare, known) for tag in tags},
         "averages": {
             group: _average(chosen, layalign, bare) for group, chosen in members.items() if chosen
         },
@@ -51,20 +58,24 @@ def compare(
 
 
 def _row(
-    tag: str, layalign: EvaluationResult, bare: EvaluationResult | None, trained: set[str] | None
+    tag: str,
+    main: EvaluationResult,
+    layalign: EvaluationResult | None,
+    bare: EvaluationResult | None,
+    trained: set[str] | None,
 ) -> dict[str, Any]:
-    ours, theirs = layalign.languages[tag], bare.languages[tag] if bare else None
-    english = (bare or layalign).languages.get(ENGLISH)
+    ours, theirs = layalign and layalign.languages[tag], bare and bare.languages[tag]
+    english = (bare or main).languages.get(ENGLISH)
     reference = english.score.value if english else 0.0
-    value = ours.score.value
+    own = main.languages[tag]
     return {
         "name": language_name(tag),
-        "items": ours.items,
+        "items": own.items,
         "trained": None if trained is None else tag in trained,
         "bare": asdict(theirs) if theirs else None,
-        "layalign": asdict(ours),
-        "gain": value - theirs.score.value if theirs else None,
-        "share_of_english": 100 * value / reference if reference else None,
+        "layalign": asdict(ours) if ours else None,
+        "gain": ours.score.value - theirs.score.value if ours and theirs else None,
+        "share_of_english": 100 * own.score.value / reference if reference else None,
     }
 
 
@@ -78,11 +89,11 @@ def _groups(tags: Sequence[str], trained: set[str] | None) -> dict[str, list[str
 
 
 def _average(
-    tags: Sequence[str], layalign: EvaluationResult, bare: EvaluationResult | None
+    tags: Sequence[str], layalign: EvaluationResult | None, bare: EvaluationResult | None
 ) -> dict[str, Any]:
     return {
         "languages": list(tags),
         "bare": asdict(bare.average(tags)) if bare else None,
-        "layalign": asdict(layalign.average(tags)),
-        "gain": asdict(layalign.gain(bare, tags)) if bare else None,
+        "layalign": asdict(layalign.average(tags)) if layalign else None,
+        "gain": asdict(layalign.gain(bare, tags)) if layalign and bare else None,
     }

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from layalign.errors import ConfigError
 from layalign.eval.batching import in_batches, longest_first
 from layalign.eval.likelihood import append, continuation_ids
+from layalign.eval.loading import load_systems
 from layalign.eval.report import check_output, write_json
-from layalign.eval.systems import BARE, LAYALIGN, BatchedSystem, load_checkpoint, make_systems
+from layalign.eval.systems import BARE, LAYALIGN, BatchedSystem, LayAlignSystem
 from layalign.model.sequence import IGNORE_INDEX
 
 if TYPE_CHECKING:
@@ -75,12 +76,17 @@ class HarnessModel:
             self.encoder_template = f"{{{encoder_field}}}"
         self.language = language
         self.batch_size = int(batch_size)
-        model, self.processor = load_checkpoint(checkpoint)
+        systems = load_systems(checkpoint)
+        layalign = systems.get(LAYALIGN)
+        if not isinstance(layalign, LayAlignSystem):
+            raise ConfigError(
+                f"{checkpoint} is a plain language model; lm-eval runs those itself (--model hf)"
+            )
         if device is not None:
-            model.to(device)  # type: ignore[arg-type]
+            layalign.model.to(device)  # type: ignore[arg-type]
+        self.processor = layalign.processor
         self.bare = bare
-        systems = make_systems(model, self.processor)
-        self.system: BatchedSystem = systems[BARE if bare else LAYALIGN]
+        self.system = systems[BARE if bare else LAYALIGN]
 
     def loglikelihood(
         self, requests: Sequence[Instance], disable_tqdm: bool = False
@@ -94,17 +100,17 @@ class HarnessModel:
                 self.processor.tokenizer, context[:seam], context[seam:] + continuation
             )
             features.append(append(self._feature(request, context[:seam]), ids))
-        answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
 
-        def run(rows: list[int]) -> None:
+        def run(rows: list[int]) -> list[tuple[float, bool]]:
             found = self.system.loglikelihoods([features[i] for i in rows])
-            for i, one in zip(rows, found, strict=True):
-                answers[i] = (one.logprob, one.greedy)
-                self.cache_hook.add_partial("loglikelihood", requests[i].args, answers[i])
+            return [(one.logprob, one.greedy) for one in found]
+
+        def keep(found: Mapping[int, tuple[float, bool]]) -> None:
+            for i, answer in found.items():
+                self.cache_hook.add_partial("loglikelihood", requests[i].args, answer)
 
         with self.system.evaluating():
-            in_batches(longest_first(features), self.batch_size, run)
-        return answers
+            return in_batches(longest_first(features), self.batch_size, run, keep)
 
     def loglikelihood_rolling(
         self, requests: Sequence[Instance], disable_tqdm: bool = False
@@ -126,24 +132,25 @@ class HarnessModel:
         for i, request in enumerate(requests):
             groups.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(i)
         for arguments, rows in groups.items():
-            system = self._with(json.loads(arguments))
-            features = [self._feature(requests[i], requests[i].args[0]) for i in rows]
-
-            def run(
-                batch: list[int],
-                system: BatchedSystem = system,
-                features: list[Feature] = features,
-                rows: list[int] = rows,
-            ) -> None:
-                texts = system.answer_batch([features[n] for n in batch])
-                for n, text in zip(batch, texts, strict=True):
-                    answers[rows[n]] = text
-                    request = requests[rows[n]]
-                    self.cache_hook.add_partial("generate_until", request.args, text)
-
-            with system.evaluating():
-                in_batches(longest_first(features), self.batch_size, run)
+            asked = [requests[i] for i in rows]
+            for i, text in zip(rows, self._generate(asked, json.loads(arguments)), strict=True):
+                answers[i] = text
         return answers
+
+    def _generate(self, requests: Sequence[Instance], arguments: dict[str, Any]) -> list[str]:
+        """Answer requests of the same generation arguments."""
+        system = self._with(arguments)
+        features = [self._feature(request, request.args[0]) for request in requests]
+
+        def run(rows: list[int]) -> list[str]:
+            return [answer.text for answer in system.answer_batch([features[i] for i in rows])]
+
+        def keep(found: Mapping[int, str]) -> None:
+            for i, text in found.items():
+                self.cache_hook.add_partial("generate_until", requests[i].args, text)
+
+        with system.evaluating():
+            return in_batches(longest_first(features), self.batch_size, run, keep)
 
     def _with(self, arguments: dict[str, Any]) -> BatchedSystem:
         """The system with a request's generation arguments."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from layalign.data import Example
 from layalign.eval.batching import in_batches, longest_first
 from layalign.eval.metrics import choice_labels
+from layalign.eval.results import Answer
 from layalign.model.sequence import IGNORE_INDEX
 
 if TYPE_CHECKING:
@@ -49,16 +50,13 @@ class ChoiceSystem:
     normalise: Normalise = "none"
     """Divide by the number of ``tokens`` or UTF-8 ``bytes`` of the continuation."""
 
-    new_tokens: int = 0
-    """Always 0; a system has it."""
-
     def answer(
         self,
         examples: Sequence[Example],
         *,
         batch_size: int = 32,
         on_batch: OnBatch | None = None,
-    ) -> list[str]:
+    ) -> list[Answer]:
         """Choose for every example.
 
         Args:
@@ -79,21 +77,18 @@ class ChoiceSystem:
             [self.system.continue_prompt(example, text) for text in choices]
             for example, choices in zip(examples, texts, strict=True)
         ]
-        answers = [""] * len(examples)
 
-        def run(batch: list[int]) -> None:
+        def run(batch: list[int]) -> list[Answer]:
             found = iter(self.system.loglikelihoods([row for i in batch for row in rows[i]]))
-            for i in batch:
-                scores = [self._score(text, next(found)) for text in texts[i]]
-                answers[i] = labels[i][scores.index(max(scores))]
-            if on_batch is not None:
-                on_batch({i: answers[i] for i in batch})
+            scores = [[self._score(text, next(found)) for text in texts[i]] for i in batch]
+            best = [row.index(max(row)) for row in scores]
+            return [Answer(labels[i][place]) for i, place in zip(batch, best, strict=True)]
 
         longest = [max(row, key=lambda feature: len(feature["input_ids"])) for row in rows]
         most = max(map(len, labels), default=1)
+        size = max(min(batch_size, 1), batch_size // most)
         with self.system.evaluating():
-            in_batches(longest_first(longest), max(min(batch_size, 1), batch_size // most), run)
-        return answers
+            return in_batches(longest_first(longest), size, run, on_batch)
 
     def _continuations(self, example: Example) -> list[str]:
         return [

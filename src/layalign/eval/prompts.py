@@ -102,6 +102,13 @@ class Template:
         )
 
 
+def with_question(prompt_template: str) -> str:
+    """Return a template that shows the question to a language model without an encoder."""
+    if QUESTION in prompt_template:
+        return prompt_template
+    return f"{QUESTION}\n{prompt_template}"
+
+
 def _shows_question(template: str) -> bool:
     return bool(_split(template)[1])
 

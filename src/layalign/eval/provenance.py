@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import shlex
 import sys
+from contextlib import suppress
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import layalign
 from layalign.data import DataSource
+from layalign.errors import CheckpointError
 from layalign.yaml_files import read_yaml
 
 _PACKAGES = ("torch", "transformers", "numpy", "sacrebleu", "lm-eval")
 _RECIPE = "recipe.yaml"  # what a training run leaves in its folder
+_ADAPTER = "adapter_config.json"  # of PEFT, in place of a configuration
+# What a model on the hub is loaded from; many repositories hold the weights in other forms too.
+_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+FINETUNE_NAME = "finetune.json"
+"""What a fine-tune leaves beside the weights: the prompt that it used, and its figures."""
 
 
 def versions() -> dict[str, str]:
@@ -36,22 +45,84 @@ def command() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
+def find_model(checkpoint: str | PathLike[str]) -> Path:
+    """Folder of a checkpoint or of a plain language model; what is on the hub is fetched.
+
+    Args:
+        checkpoint: Folder, hub id, or name of an embedded language model.
+
+    Raises:
+        CheckpointError: There is no such folder or hub repository.
+    """
+    from huggingface_hub import snapshot_download
+
+    from layalign.embedded import resolve
+    from layalign.model.checkpoint import find_folder
+
+    place = resolve(fspath(checkpoint))
+    if place.count("/") == 1 and not Path(place).exists():
+        with suppress(OSError, ValueError):  # then `find_folder` says what is wrong
+            return Path(snapshot_download(place, allow_patterns=_FILES))
+    return find_folder(place, files=())
+
+
+def is_language_model(folder: Path) -> bool:
+    """Tell a plain language model from a checkpoint of LayAlign, by its configuration.
+
+    Raises:
+        CheckpointError: There is no configuration, or it cannot be read.
+    """
+    from layalign.model import LayAlignConfig
+
+    file = folder / "config.json"
+    if not file.is_file() and (folder / _ADAPTER).is_file():
+        return True
+    try:
+        found: str = json.loads(file.read_text("utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder} has no config.json that names a model_type; expected a folder with a "
+            "checkpoint of LayAlign or a language model"
+        ) from error
+    return found != LayAlignConfig.model_type
+
+
 def describe_checkpoint(checkpoint: str | PathLike[str]) -> dict[str, Any]:
-    """Hashes of the trained weights and of the processor's settings, and the recipe if any.
+    """Hashes of the weights and of the prompt's settings, and the recipe if any.
+
+    Of a checkpoint of LayAlign these are the trained weights and the processor's settings, of a
+    plain language model all of its weights and, if it was fine-tuned here, what that has left.
 
     Raises:
         CheckpointError: There is no checkpoint in that place.
     """
-    from layalign.model.checkpoint import WEIGHTS_NAME, find_folder
+    from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER, WEIGHTS_NAME, find_folder
     from layalign.processing import CONFIG_NAME
 
-    folder = find_folder(checkpoint, files=("config.json", WEIGHTS_NAME, CONFIG_NAME))
-    recipe = folder / _RECIPE
+    folder = find_model(checkpoint).resolve()
+    if plain := is_language_model(folder):
+        weights, settings = _weights_sha256(folder), folder / FINETUNE_NAME
+    else:
+        find_folder(folder, files=("config.json", WEIGHTS_NAME, CONFIG_NAME))
+        weights, settings = sha256(folder / WEIGHTS_NAME), folder / CONFIG_NAME
+    # A run keeps the language model that it has fine-tuned in a folder of its own.
+    inside = plain and folder.name == LANGUAGE_MODEL_FOLDER
+    recipe = (folder.parent if inside else folder) / _RECIPE
     return {
-        "weights_sha256": sha256(folder / WEIGHTS_NAME),
-        "processor_sha256": sha256(folder / CONFIG_NAME),
+        "weights_sha256": weights,
+        "processor_sha256": sha256(settings) if settings.is_file() else None,
         "recipe": read_yaml(recipe) if recipe.is_file() else None,
     }
+
+
+def _weights_sha256(folder: Path) -> str:
+    """The hash of a model's only weights file, or of the hashes of all of them in order."""
+    hashes = [sha256(file) for file in sorted(folder.glob("*.safetensors"))]
+    if not hashes:
+        raise CheckpointError(
+            f"{folder} has no weights as .safetensors; save the model with save_pretrained"
+        )
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def hash_data(source: DataSource) -> dict[str, str]:

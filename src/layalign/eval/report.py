@@ -110,7 +110,7 @@ def progress_bar(console: Console) -> Iterator[Progress]:
     with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("evaluating", total=None)
 
-        def report(done: int, total: int, label: str) -> None:
+        def report(done: int, total: int, label: str = "") -> None:
             bar.update(task, completed=done, total=total, description=label)
 
         yield report
@@ -178,7 +178,7 @@ def _average_cells(group: str, average: Mapping[str, Any]) -> tuple[str, ...]:
         _AVERAGE_OF.get(group, f"Average, {group.replace('_', ' ')}"),
         "",
         _MISSING if bare is None else _interval(**bare),
-        _interval(**ours),
+        _MISSING if ours is None else _interval(**ours),
         _difference(**gain) if gain else _MISSING,
         "",
     )

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from layalign.eval.metrics import Estimate, Mean, Metric, macro_average, wilson_interval
 from layalign.eval.translation import translation_scores
+
+
+class Answer(NamedTuple):
+    """What a system says to one example."""
+
+    text: str
+    new_tokens: int = 0
+    """Tokens generated; 0 in log-likelihood scoring."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +36,8 @@ class Prediction:
     reference: str | None = None
     """English text that the output is compared with, if it is not an answer."""
     seconds: float = 0.0
-    """Its share of the time that its batch took."""
-    new_tokens: float = 0.0
-    """Its share of the tokens that its batch generated."""
+    """The time that its batch took, over the number of examples in it."""
+    new_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +53,8 @@ class LanguageResult:
     unparsed: float
     """Share of the outputs in which no answer was found."""
     seconds: float
+    """Sum over its items. Their batches may hold other languages too, so no language alone would
+    take quite as long, or generate quite as many tokens in a second."""
     new_tokens: int = 0
     """Tokens generated; 0 in log-likelihood scoring."""
     tokens_per_second: float = 0.0
@@ -153,7 +162,7 @@ def collect(metric: Metric, predictions: Sequence[Prediction]) -> EvaluationResu
         metric=metric,
         languages={tag: summarise_language(row) for tag, row in rows.items()},
         predictions=tuple(predictions),
-        new_tokens=round(sum(p.new_tokens for p in predictions)),
+        new_tokens=sum(p.new_tokens for p in predictions),
         seconds=sum(p.seconds for p in predictions),
     )
 
@@ -197,6 +206,6 @@ def _shared(predictions: Sequence[Prediction]) -> dict[str, Any]:
     return {
         "unparsed": 100 * sum(p.parsed is None for p in predictions) / len(predictions),
         "seconds": seconds,
-        "new_tokens": round(new_tokens),
+        "new_tokens": new_tokens,
         "tokens_per_second": new_tokens / seconds if seconds else 0.0,
     }

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from layalign.data import Example, language_name
+from layalign.data import Example
 from layalign.errors import DataError
 from layalign.eval.metrics import Metric, check_metric, reference, score
-from layalign.eval.results import EvaluationResult, Prediction, collect
+from layalign.eval.results import Answer, EvaluationResult, Prediction, collect
 from layalign.eval.translation import check_sacrebleu
 
 if TYPE_CHECKING:
@@ -20,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Told how far an evaluation is, once before each language and after every batch."""
+    """Told how far an evaluation is, once before it begins and after every batch."""
 
-    def __call__(self, done: int, total: int, label: str) -> None:
+    def __call__(self, done: int, total: int, label: str = "") -> None:
         """Take note.
 
         Args:
             done: Items answered.
             total: Items to answer.
-            label: What is being worked on, such as the language.
+            label: What is being worked on, where that is one of several evaluations.
         """
 
 
@@ -41,7 +40,7 @@ def evaluate(
     journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
-    """Let a system answer examples and score the answers, one language after the other.
+    """Let a system answer examples, those of all languages together, and score the answers.
 
     Args:
         system: What to evaluate.
@@ -56,59 +55,43 @@ def evaluate(
         ConfigError: Unknown metric, or a batch size below 1.
     """
     check(examples, metric)
-    work = _Work(system, examples, metric, journal, progress)
-    rows_of: dict[str, list[int]] = {}
-    for i, example in enumerate(examples):
-        rows_of.setdefault(example.language, []).append(i)
-    for tag, rows in rows_of.items():
-        work.answer(language_name(tag), rows, batch_size)
+    work = _Work(examples, metric, journal, progress)
+    waiting = [examples[i] for i in work.waiting]
+    system.answer(waiting, batch_size=batch_size, on_batch=work.take)
     return collect(metric, [work.done[i] for i in range(len(examples))])
 
 
 class _Work:
-    """Predictions so far, and what has to happen when one is made."""
+    """Predictions so far, and what has to happen when some are made."""
 
     def __init__(
         self,
-        system: System,
         examples: Sequence[Example],
         metric: Metric,
         journal: Journal | None,
         progress: Progress | None,
     ) -> None:
-        self.system, self.examples, self.metric = system, examples, metric
+        self.examples, self.metric = examples, metric
         self.journal, self.progress = journal, progress
         self.done: dict[int, Prediction] = {} if journal is None else dict(journal.done)
-        self.lap = time.perf_counter(), system.new_tokens
+        self.waiting = [i for i in range(len(examples)) if i not in self.done]
+        self.lap = time.perf_counter()
+        self._report()
 
-    def answer(self, label: str, rows: Sequence[int], batch_size: int) -> None:
-        """Have the rows of one language answered, but for those that are."""
-        waiting = [i for i in rows if i not in self.done]
-        take = partial(self._take, label, waiting)
-        take({})
-        chosen = [self.examples[i] for i in waiting]
-        outputs = self.system.answer(chosen, batch_size=batch_size, on_batch=take)
-        # A system need not tell of its batches.
-        take({n: outputs[n] for n, i in enumerate(waiting) if i not in self.done})
-
-    def _take(self, label: str, waiting: Sequence[int], answers: Mapping[int, str]) -> None:
-        """Score and keep the answers of a batch, each with its share of time and tokens."""
-        seconds, tokens = self.lap
-        self.lap = time.perf_counter(), self.system.new_tokens
-        share = 1 / max(len(answers), 1)
-        for place, output in answers.items():
-            i = waiting[place]
-            self.done[i] = _predict(
-                self.examples[i],
-                output,
-                self.metric,
-                seconds=(self.lap[0] - seconds) * share,
-                new_tokens=(self.lap[1] - tokens) * share,
-            )
+    def take(self, answers: Mapping[int, Answer]) -> None:
+        """Score and keep the answers of a batch, by their place among those that were waiting."""
+        start, self.lap = self.lap, time.perf_counter()
+        seconds = (self.lap - start) / len(answers)
+        for place, answer in answers.items():
+            i = self.waiting[place]
+            self.done[i] = _predict(self.examples[i], answer, self.metric, seconds)
             if self.journal is not None:
                 self.journal.add(i, self.done[i])
+        self._report()
+
+    def _report(self) -> None:
         if self.progress is not None:
-            self.progress(len(self.done), len(self.examples), label)
+            self.progress(len(self.done), len(self.examples))
 
 
 def check(examples: Sequence[Example], metric: Metric) -> None:
@@ -126,19 +109,17 @@ def check(examples: Sequence[Example], metric: Metric) -> None:
         score("", example, metric)
 
 
-def _predict(
-    example: Example, output: str, metric: Metric, *, seconds: float, new_tokens: float
-) -> Prediction:
-    scored = score(output, example, metric)
+def _predict(example: Example, answer: Answer, metric: Metric, seconds: float) -> Prediction:
+    scored = score(answer.text, example, metric)
     return Prediction(
         id=example.id,
         language=example.language,
         text=example.text,
         answer=example.answer,
-        output=output,
+        output=answer.text,
         parsed=scored.parsed,
         correct=scored.correct,
         reference=reference(example, metric) if metric == "translation" else None,
         seconds=seconds,
-        new_tokens=new_tokens,
+        new_tokens=answer.new_tokens,
     )

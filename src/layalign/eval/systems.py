@@ -1,11 +1,10 @@
-"""What can be evaluated: LayAlign, and the bare language model beside it."""
+"""What can be evaluated: LayAlign, and a language model alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -23,6 +22,7 @@ from layalign.eval.likelihood import (
     likelihoods,
 )
 from layalign.eval.prompts import QUESTION, Prompt, Template
+from layalign.eval.results import Answer
 from layalign.model import LayAlignModel
 from layalign.model.sequence import IGNORE_INDEX
 from layalign.padding import pad_id, pad_rows
@@ -37,16 +37,12 @@ LAYALIGN, BARE = "LayAlign", "bare LLM"
 Feature = dict[str, list[int]]
 """Token ids of one example, by the name of the model's input."""
 
-OnBatch = Callable[[Mapping[int, str]], None]
+OnBatch = Callable[[Mapping[int, Answer]], None]
 """Called after every batch with its answers, by the position of their example."""
 
 
 class System(Protocol):
     """Anything that answers examples with text."""
-
-    @property
-    def new_tokens(self) -> int:
-        """Tokens generated so far, over all calls."""
 
     def answer(
         self,
@@ -54,8 +50,8 @@ class System(Protocol):
         *,
         batch_size: int = 32,
         on_batch: OnBatch | None = None,
-    ) -> list[str]:
-        """Answer every example, in the order given."""
+    ) -> list[Answer]:
+        """Answer every example, in the order given, and tell of every batch when it is done."""
 
 
 @dataclass
@@ -64,6 +60,9 @@ class BatchedSystem:
 
     model: PreTrainedModel
     """What generates."""
+
+    tokenizer: PreTrainedTokenizerBase
+    """Of the language model."""
 
     prompt_template: str | None = field(default=None, kw_only=True)
     """The language model's text, with ``{question}``, where :attr:`template` has none."""
@@ -80,16 +79,13 @@ class BatchedSystem:
     generation: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     """Further arguments of transformers' ``generate``; they override greedy decoding."""
 
-    new_tokens: int = field(default=0, init=False)
-    """Tokens generated so far, over all calls."""
-
     def answer(
         self,
         examples: Sequence[Example],
         *,
         batch_size: int = 32,
         on_batch: OnBatch | None = None,
-    ) -> list[str]:
+    ) -> list[Answer]:
         """Answer every example.
 
         Args:
@@ -99,25 +95,19 @@ class BatchedSystem:
             on_batch: Told the answers of every batch when it is done.
 
         Returns:
-            One text an example, in the order given, without special tokens.
+            One answer an example, in the order given, without special tokens.
 
         Raises:
             ConfigError: ``batch_size`` is less than 1.
             EvaluationError: Memory does not suffice for a single example.
         """
         features = [self._encode(example) for example in examples]
-        outputs = [""] * len(features)
 
-        def run(rows: list[int]) -> None:
-            batch = dict(zip(rows, self.answer_batch([features[i] for i in rows]), strict=True))
-            for i, text in batch.items():
-                outputs[i] = text
-            if on_batch is not None:
-                on_batch(batch)
+        def run(rows: list[int]) -> list[Answer]:
+            return self.answer_batch([features[i] for i in rows])
 
         with self.evaluating():
-            in_batches(longest_first(features), batch_size, run)
-        return outputs
+            return in_batches(longest_first(features), batch_size, run, on_batch)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -133,7 +123,7 @@ class BatchedSystem:
         continuation = prompt.template[len(template) :] + continuation
         context = template.replace(QUESTION, prompt.question, 1)
         feature = self._feature(replace(prompt, template=template), example.language)
-        return append(feature, continuation_ids(self._tokenizer(), context, continuation))
+        return append(feature, continuation_ids(self.tokenizer, context, continuation))
 
     def loglikelihoods(self, features: Sequence[Feature]) -> list[Likelihood]:
         """Say how likely the continuations of one batch are.
@@ -147,27 +137,24 @@ class BatchedSystem:
         logits = self._logits(list(features), span + 1)
         return likelihoods(logits[:, :-1], labels[:, -span:])
 
-    def answer_batch(self, features: list[Feature]) -> list[str]:
+    def answer_batch(self, features: list[Feature]) -> list[Answer]:
         """Generate the answers to tokenised prompts, all at once."""
-        tokenizer = self._tokenizer()
-        ends = self.model.generation_config.eos_token_id
         arguments = {
             "max_new_tokens": self.max_new_tokens,
             "do_sample": False,
             "num_beams": 1,
-            "eos_token_id": ends,
-            "pad_token_id": pad_id(tokenizer),
+            "eos_token_id": self.model.generation_config.eos_token_id,
+            "pad_token_id": pad_id(self.tokenizer),
             **self.generation,
         }
         if self.stop:
-            arguments |= {"stop_strings": list(self.stop), "tokenizer": tokenizer}
+            arguments |= {"stop_strings": list(self.stop), "tokenizer": self.tokenizer}
         rows = until_end(self._generate(features, arguments), arguments["eos_token_id"])
-        self.new_tokens += sum(map(len, rows))
-        texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
-        return [until_stop(text, self.stop) for text in texts]
-
-    def _tokenizer(self) -> PreTrainedTokenizerBase:
-        raise NotImplementedError
+        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return [
+            Answer(until_stop(text, self.stop), len(row))
+            for text, row in zip(texts, rows, strict=True)
+        ]
 
     def _encode(self, example: Example) -> Feature:
         return self._feature(self._prompt(example), example.language)
@@ -198,10 +185,12 @@ class LayAlignSystem(BatchedSystem):
     """
 
     model: LayAlignModel
+    tokenizer: PreTrainedTokenizerBase = field(init=False)
     processor: LayAlignProcessor
 
-    def _tokenizer(self) -> PreTrainedTokenizerBase:
-        return self.processor.tokenizer
+    def __post_init__(self) -> None:
+        """Take the tokenizer of the processor."""
+        self.tokenizer = self.processor.tokenizer
 
     def _prompt(self, example: Example) -> Prompt:
         own = self.prompt_template
@@ -235,7 +224,6 @@ class BareLLM(BatchedSystem):
         ConfigError: The template has no ``{question}``, so the model would not see the text.
     """
 
-    tokenizer: PreTrainedTokenizerBase
     prompt_template: str = field(default=QUESTION + "\n", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -245,9 +233,6 @@ class BareLLM(BatchedSystem):
                 f"the bare language model's prompt template is {self.prompt_template!r}; "
                 f"expected one with {QUESTION}"
             )
-
-    def _tokenizer(self) -> PreTrainedTokenizerBase:
-        return self.tokenizer
 
     def _prompt(self, example: Example) -> Prompt:
         return self.template.bare_prompt(example, self.prompt_template)
@@ -275,52 +260,3 @@ class BareLLM(BatchedSystem):
         ids, mask = pad_rows(rows, pad_id(self.tokenizer), left=True)
         device = self.model.device
         return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-
-
-def load_checkpoint(checkpoint: str | PathLike[str]) -> tuple[LayAlignModel, LayAlignProcessor]:
-    """Load a checkpoint's model, to a GPU if there is one, and its processor.
-
-    Raises:
-        LayAlignError: The checkpoint cannot be used.
-    """
-    model = LayAlignModel.from_pretrained(checkpoint)
-    if torch.cuda.is_available():
-        model.to("cuda")  # type: ignore[arg-type]
-    return model, LayAlignProcessor.from_pretrained(checkpoint)
-
-
-def make_systems(
-    model: LayAlignModel,
-    processor: LayAlignProcessor,
-    *,
-    bare: bool = True,
-    bare_prompt_template: str | None = None,
-    **options: Any,
-) -> dict[str, BatchedSystem]:
-    """LayAlign and, beside it, its bare language model.
-
-    Args:
-        model: What answers.
-        processor: Its own.
-        bare: Whether the bare language model is wanted too.
-        bare_prompt_template: Its prompt, with ``{question}``; the processor's by default, with
-            the question on a line before it if it does not take the question itself.
-        **options: Of both systems, such as ``max_new_tokens``.
-
-    Returns:
-        ``LayAlign`` and, if wanted, ``bare LLM``.
-    """
-    systems: dict[str, BatchedSystem] = {LAYALIGN: LayAlignSystem(model, processor, **options)}
-    if bare:
-        template = bare_prompt_template or with_question(processor.prompt_template)
-        systems[BARE] = BareLLM(
-            model.language_model, processor.tokenizer, prompt_template=template, **options
-        )
-    return systems
-
-
-def with_question(prompt_template: str) -> str:
-    """Return a template that shows the question to a language model without an encoder."""
-    if QUESTION in prompt_template:
-        return prompt_template
-    return f"{QUESTION}\n{prompt_template}"

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from layalign.eval.provenance import FINETUNE_NAME
+from layalign.eval.report import write_json
 from layalign.model.lora import add_new_lora
 from layalign.model.sequence import IGNORE_INDEX, label_positions, token_loss
 from layalign.processing import LayAlignProcessor
@@ -61,7 +63,8 @@ def finetune_language_model(
         prompt_template: With ``{question}``; ``config.prompt_template`` goes before it.
         dev_examples: To measure.
         output_dir: The result is written here with its tokenizer: an ordinary folder of the whole
-            model, or of the LoRA as PEFT stores it.
+            model, or of the LoRA as PEFT stores it; and in ``finetune.json`` the prompt, by which
+            an evaluation finds it again, and the figures.
         progress: Called after every update.
 
     Raises:
@@ -95,17 +98,20 @@ def finetune_language_model(
             )
             loop.train()
             record = loop.close()
+    cut = {key: count for key, count in processor.truncations.items() if key != "encoder"}
+    result = make_result(record, best=None, truncations=cut)
     is_lora = learner is not language_model
     if output_dir is not None:
         # PEFT would look up the base to see if its embeddings have changed, which they never do.
         options = {"save_embedding_layers": False} if is_lora else {}
         learner.save_pretrained(output_dir, **options)
         tokenizer.save_pretrained(output_dir)
+        left = {"prompt_template": processor.prompt_template, **result.to_dict()}
+        write_json(Path(output_dir) / FINETUNE_NAME, left)
     if is_lora:
         learner.merge_and_unload()
     language_model.train(False)
-    cut = {key: count for key, count in processor.truncations.items() if key != "encoder"}
-    return make_result(record, best=None, truncations=cut)
+    return result
 
 
 class PlainDataset(StageDataset):

@@ -1,35 +1,31 @@
-"""Measure a trained model on a recipe's evaluation data, beside the bare language model."""
+"""Measure what a run has trained on the recipe's evaluation data."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from layalign.data import Example
 from layalign.eval.comparison import compare
 from layalign.eval.results import EvaluationResult
 from layalign.eval.runner import evaluate
-from layalign.eval.systems import BARE, LAYALIGN, System, make_systems
-from layalign.model import LayAlignModel
-from layalign.processing import LayAlignProcessor
+from layalign.eval.systems import BARE, LAYALIGN, System
 from layalign.train.progress import RunProgress
 from layalign.train.recipe import EvaluationRecipe
 
 
 def measure(
-    model: LayAlignModel,
-    processor: LayAlignProcessor,
+    systems: Mapping[str, System],
     examples: Sequence[Example],
     settings: EvaluationRecipe,
     *,
     trained: Collection[str],
     progress: RunProgress | None = None,
 ) -> dict[str, Any]:
-    """Evaluate both on the same items.
+    """Evaluate all systems on the same items.
 
     Args:
-        model: What was trained.
-        processor: With the template of its last stage.
+        systems: LayAlign, the bare language model, or both, by these names.
         examples: With gold answers.
         settings: Of the recipe.
         trained: Languages of the training data.
@@ -38,18 +34,11 @@ def measure(
     Returns:
         What :func:`layalign.eval.comparison.compare` returns.
     """
-    systems = make_systems(
-        model,
-        processor,
-        bare=settings.bare,
-        bare_prompt_template=settings.bare_prompt_template,
-        max_new_tokens=settings.max_new_tokens,
-    )
     results = {
         name: _evaluate(name, system, examples, settings, progress)
         for name, system in systems.items()
     }
-    return compare(results[LAYALIGN], results.get(BARE), trained=trained)
+    return compare(results.get(LAYALIGN), results.get(BARE), trained=trained)
 
 
 def _evaluate(
@@ -59,9 +48,9 @@ def _evaluate(
     settings: EvaluationRecipe,
     progress: RunProgress | None,
 ) -> EvaluationResult:
-    def report(done: int, total: int, label: str) -> None:
+    def report(done: int, total: int, label: str = "") -> None:
         if progress is not None:
-            progress(f"evaluate {name}", done / total, label)
+            progress(f"evaluate {name}", done / total, f"{done} of {total} items")
 
     return evaluate(
         system,

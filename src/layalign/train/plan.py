@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
+from transformers import PreTrainedModel
 
 from layalign.data import DataSource, Example, LeakGuard, load_examples, mix
 from layalign.embedded import models_table
 from layalign.errors import ConfigError
-from layalign.eval.systems import with_question
+from layalign.eval.prompts import with_question
 from layalign.model import LayAlignModel
 from layalign.model.backbones import outline_backbones
 from layalign.model.sequence import IGNORE_INDEX
@@ -51,7 +52,7 @@ def make_plan(
         Per stage ``examples`` and ``updates``, None if unknown; and
 
         * ``parameters``: of ``adapter``, ``aligner`` and ``gates``, of ``trained`` altogether, of
-          ``encoder`` and ``language_model``; None without both configurations.
+          ``encoder`` and ``language_model``, those that there are; None without configurations.
         * ``stages``: per stage ``tokens``, those the run would read without padding, with
           ``tokens_from``: ``sample`` if that is the mean of tokenised examples times their number,
           ``lengths`` if every example is taken to be as long as allowed, ``limit`` if the stage's
@@ -67,18 +68,18 @@ def make_plan(
     reads = _reads(recipe, configs)
     missing = [f"data: {read.where}" for read in reads if read.examples is None]
     folders = _backbone_folders(recipe, missing)
-    model = _outline(recipe, folders) if all(folders) else None
+    outline = _outline(recipe, folders) if all(folders) else None
     processor = _processor(recipe, folders, missing)
-    if model is not None and processor is not None:
-        processor.check_model(model.config)
+    if isinstance(outline, LayAlignModel) and processor is not None:
+        processor.check_model(outline.config)
     stages, details = {}, {}
     for name, config in configs.items():
         used = [read for read in reads if (read.stage, read.part) == (name, "train")]
         stage = _Stage(name, config, recipe, used)
         stages[name] = stage.counts()
-        details[name] = stage.details(model, processor, dtype)
+        details[name] = stage.details(outline, processor, dtype)
     return stages, {
-        "parameters": None if model is None else _parameters(model),
+        "parameters": None if outline is None else _parameters(outline),
         "stages": details,
         "sources": [read.to_dict() for read in reads],
         "missing": missing,
@@ -144,18 +145,20 @@ def _expected(source: DataSource) -> int | None:
 
 
 def _backbone_folders(recipe: Recipe, missing: list[str]) -> tuple[str, str]:
-    """Local folders of both backbones, empty for one that is not on this machine."""
+    """Local folders of both backbones, empty for one that is not on this machine.
+
+    Where nothing but the language model is trained, its folder stands for both.
+    """
     settings = recipe.model
-    chosen = (
-        ("encoder", settings.encoder, settings.encoder_revision),
-        ("language model", settings.language_model, settings.language_model_revision),
-    )
+    chosen = [("language model", settings.language_model, settings.language_model_revision)]
+    if recipe.stage.composite:
+        chosen.insert(0, ("encoder", settings.encoder, settings.encoder_revision))
     folders = []
     for role, name, revision in chosen:
         folders.append(_local_folder(name, revision))
         if not folders[-1]:
             missing.append(f"{role}: {name}")
-    return folders[0], folders[1]
+    return folders[0], folders[-1]
 
 
 def _local_folder(name_or_path: str, revision: str | None) -> str:
@@ -172,11 +175,13 @@ def _local_folder(name_or_path: str, revision: str | None) -> str:
     return str(Path(cached).parent) if isinstance(cached, str) else ""
 
 
-def _outline(recipe: Recipe, folders: tuple[str, str]) -> LayAlignModel:
+def _outline(recipe: Recipe, folders: tuple[str, str]) -> PreTrainedModel:
+    """What is trained: LayAlign, or the language model alone."""
     with preserved_random_state():
-        return LayAlignModel.from_backbones(
-            *outline_backbones(*folders), **recipe.model.config_fields()
-        )
+        encoder, language_model = outline_backbones(*folders)
+        if not recipe.stage.composite:
+            return language_model
+        return LayAlignModel.from_backbones(encoder, language_model, **recipe.model.config_fields())
 
 
 def _processor(
@@ -191,7 +196,10 @@ def _processor(
         return None
 
 
-def _parameters(model: LayAlignModel) -> Values:
+def _parameters(model: PreTrainedModel) -> Values:
+    if not isinstance(model, LayAlignModel):
+        count = sum(parameter.numel() for parameter in model.parameters())
+        return {"language_model": count, "trained": count}
     parts = ("adapter", "aligner", "gates", "encoder", "language_model")
     counts = {
         part: sum(p.numel() for name, p in model.named_parameters() if name.split(".")[0] == part)
@@ -223,7 +231,7 @@ class _Stage:
         return {"examples": self.n_examples, "updates": updates}
 
     def details(
-        self, model: LayAlignModel | None, processor: LayAlignProcessor | None, dtype: str
+        self, model: PreTrainedModel | None, processor: LayAlignProcessor | None, dtype: str
     ) -> Values:
         if self.examples and processor is not None:
             lengths, mean = self._measured(processor)
@@ -242,8 +250,10 @@ class _Stage:
             "memory_per_device": None if model is None else self._memory(model, lengths, dtype),
         }
 
-    def _memory(self, model: LayAlignModel, lengths: Lengths, dtype: str) -> Values:
-        if self.name == "finetune":
+    def _memory(self, model: PreTrainedModel, lengths: Lengths, dtype: str) -> Values:
+        if not isinstance(model, LayAlignModel):
+            memory = finetune_memory(model, self.config, lengths, dtype=dtype)
+        elif self.name == "finetune":
             memory = finetune_memory(model.language_model, self.config, lengths, dtype=dtype)
         else:
             memory = stage_memory(model, self.config, lengths, dtype=dtype)

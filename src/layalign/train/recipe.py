@@ -45,8 +45,8 @@ class LexicalRecipe:
 class ModelRecipe:
     """The backbones and what is put between them; see :class:`layalign.model.LayAlignConfig`."""
 
-    encoder: str
-    """Folder, hub id or name of an embedded model."""
+    encoder: str = ""
+    """Folder, hub id or name of an embedded model; a recipe that only fine-tunes needs none."""
 
     language_model: str
     """Folder, hub id or name of an embedded model."""
@@ -154,16 +154,22 @@ class StagesRecipe:
     """What is trained, in this order; None is left out."""
 
     finetune: StageConfig | None = None
-    """The language model itself, on English examples, before it is frozen."""
+    """The language model itself, usually on English examples, before it is frozen. By itself it
+    makes a plain language model, to compare LayAlign with."""
 
     translation: StageConfig | None = None
     task: StageConfig | None = None
 
+    @property
+    def composite(self) -> list[str]:
+        """Names of the stages that train LayAlign itself."""
+        return [name for name in STAGES[1:] if getattr(self, name) is not None]
+
     def __post_init__(self) -> None:
         """See that something is trained."""
-        if self.translation is None and self.task is None:
-            raise ConfigError("neither translation nor task is given; add at least one")
-        for name, key in itertools.product(("translation", "task"), _FINETUNE_ONLY):
+        if all(getattr(self, name) is None for name in STAGES):
+            raise ConfigError(f"no stage is given; add at least one of {', '.join(STAGES)}")
+        for name, key in itertools.product(STAGES[1:], _FINETUNE_ONLY):
             if getattr(getattr(self, name), key, None) is not None:
                 raise ConfigError(
                     f"stage.{name}.{key} is set, but the language model is frozen there; "
@@ -190,10 +196,11 @@ class EvaluationRecipe:
     """Longest answer."""
 
     bare: bool = True
-    """Measure the bare language model on the same items too."""
+    """Measure the bare language model on the same items too; what is only fine-tuned always is."""
 
     bare_prompt_template: str | None = None
-    """Its prompt, with ``{question}``; None for LayAlign's, with the question before it."""
+    """Its prompt, with ``{question}``; None for LayAlign's, with the question before it, or,
+    without LayAlign, that of the fine-tune."""
 
     def __post_init__(self) -> None:
         """Check the sizes."""
@@ -207,7 +214,8 @@ class Recipe:
     """A whole run: backbones, data, stages, evaluation."""
 
     output_dir: str
-    """Everything is written here; the result is a checkpoint that ``from_pretrained`` loads."""
+    """Everything is written here; the result is a checkpoint that ``from_pretrained`` loads, or, in
+    the subfolder ``language_model``, the language model that was only fine-tuned."""
 
     seed: int = 0
     """Seed of new parameters, and of the stages that have none of their own."""
@@ -223,10 +231,12 @@ class Recipe:
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def __post_init__(self) -> None:
-        """See that every stage has data."""
+        """See that every stage has data, and those that train LayAlign an encoder."""
         for name in STAGES:
             if getattr(self.stage, name) is not None and getattr(self.data, name) is None:
                 raise ConfigError(f"stage.{name} has no data; add data.{name}.train")
+        if self.stage.composite and not self.model.encoder:
+            raise ConfigError("model.encoder is missing; add it")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:

@@ -14,10 +14,13 @@ import torch
 
 from layalign.data import Example, LeakGuard, load_examples, mix
 from layalign.errors import ConfigError, TrainingError
+from layalign.eval.loading import load_bare, make_systems, read_finetune
+from layalign.eval.prompts import with_question
 from layalign.eval.report import write_json
-from layalign.eval.systems import with_question
+from layalign.eval.systems import BARE, BatchedSystem
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
+from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER
 from layalign.model.lexical import lexical_start
 from layalign.processing import LayAlignProcessor
 from layalign.train.arithmetic import fastest_arithmetic
@@ -38,8 +41,6 @@ from layalign.train.trainer import (
 
 RECIPE_NAME = "recipe.yaml"
 SUMMARY_NAME = "summary.json"
-# The name under which a checkpoint looks for its own copy of the language model.
-LANGUAGE_MODEL_FOLDER = "language_model"
 
 
 def run_recipe(
@@ -53,12 +54,13 @@ def run_recipe(
 
     ``output_dir`` becomes a checkpoint with processor and recipe, which
     ``LayAlignModel.from_pretrained`` and the command line take. The stages' own checkpoints stand
-    in subfolders.
+    in subfolders. With the stage ``finetune`` alone, the language model in the subfolder
+    ``language_model`` is the result, an ordinary folder of transformers.
 
     Args:
         recipe: From :func:`load_recipe`.
         resume: Go on with an interrupted run of the same recipe, in the stage where it stopped;
-            start it if there is none.
+            start it if there is none. A finished run is left as it is.
         dry_run: Only say what would be done; see :func:`make_plan`. Nothing is written.
         progress: Told how far each phase is.
 
@@ -68,16 +70,17 @@ def run_recipe(
     run = _Run(recipe, resume=resume, progress=progress)
     if dry_run:
         return run.plan()
+    finished = run.folder / SUMMARY_NAME
+    if resume and finished.exists():
+        run.claim_folder()
+        return RunSummary.load(finished)
     with run.phase("data"):
         run.load_data()
     run.claim_folder()
     with preserved_random_state():
         run.finetune()
-        run.build()
-        run.lexical()
-        for name in run.composite:
-            run.train(name)
-        run.save()
+        if run.composite:
+            run.join()
         evaluation = run.evaluate()
     return run.summary(evaluation)
 
@@ -101,7 +104,7 @@ class _Run:
         self.configs = {
             name: config for name in STAGES if (config := getattr(recipe.stage, name)) is not None
         }
-        self.composite = [name for name in self.configs if name != "finetune"]
+        self.composite = recipe.stage.composite
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype: str = recipe.dtype
         self.attention = recipe.model.attn_implementation
@@ -170,8 +173,13 @@ class _Run:
     def finetune(self) -> None:
         """Train the language model itself, unless that is done."""
         target = self.folder / LANGUAGE_MODEL_FOLDER
-        if "finetune" not in self.configs or target.is_dir():
+        if "finetune" not in self.configs:
             return
+        if not target.is_dir():
+            self._finetune(target)
+        self.stages["finetune"] = read_finetune(target)
+
+    def _finetune(self, target: Path) -> None:
         with self.phase("finetune"), rename_when_complete(target) as temporary:
             made = self._new_processor(self.recipe.model.language_model)
             language_model = load_language_model(
@@ -180,7 +188,7 @@ class _Run:
                 dtype=self.dtype,
                 attn_implementation=self.attention,
             )
-            result = finetune_language_model(
+            finetune_language_model(
                 language_model.to(self.device),  # type: ignore[arg-type]
                 made.tokenizer,
                 self.train_data["finetune"],
@@ -190,7 +198,14 @@ class _Run:
                 output_dir=temporary,
                 progress=self.report("finetune"),
             )
-        self.stages["finetune"] = result.to_dict()
+
+    def join(self) -> None:
+        """Make LayAlign of the backbones: build it, train its stages, save it."""
+        self.build()
+        self.lexical()
+        for name in self.composite:
+            self.train(name)
+        self.save()
 
     def build(self) -> None:
         """Load the backbones and join them."""
@@ -213,7 +228,9 @@ class _Run:
             self.processor.check_model(self.model.config)
 
     def _new_processor(self, language_model: str) -> LayAlignProcessor:
-        return make_processor(self.recipe.processor, self.recipe.model.encoder, language_model)
+        # Where nothing but the language model is trained, no encoder is read.
+        encoder = self.recipe.model.encoder if self.composite else language_model
+        return make_processor(self.recipe.processor, encoder, language_model)
 
     def lexical(self) -> None:
         """Warm up the adapter, unless a stage has already begun."""
@@ -261,18 +278,31 @@ class _Run:
         self.processor.save_pretrained(self.folder)
 
     def evaluate(self) -> dict[str, Any] | None:
-        """Measure LayAlign and the bare language model, if there is something to measure on."""
+        """Measure what was trained, if there is something to measure on."""
         if not self.test_data:
             return None
+        trained = self.composite or list(self.configs)
         with self.phase("evaluation"):
             return measure(
-                self.model,
-                self.processor,
+                self.systems(),
                 self.test_data,
                 self.recipe.evaluation,
-                trained={e.language for name in self.composite for e in self.train_data[name]},
+                trained={e.language for name in trained for e in self.train_data[name]},
                 progress=self.progress,
             )
+
+    def systems(self) -> dict[str, BatchedSystem]:
+        """LayAlign and the bare language model, or the one that was only fine-tuned."""
+        settings = self.recipe.evaluation
+        options: dict[str, Any] = {
+            "bare_prompt_template": settings.bare_prompt_template,
+            "max_new_tokens": settings.max_new_tokens,
+        }
+        if self.composite:
+            return make_systems(self.model, self.processor, bare=settings.bare, **options)
+        loading = {"dtype": self.dtype, "attn_implementation": self.attention}
+        folder = self.folder / LANGUAGE_MODEL_FOLDER
+        return {BARE: load_bare(folder, loading=loading, **options)}
 
     def summary(self, evaluation: dict[str, Any] | None, *, write: bool = True) -> RunSummary:
         """Put together what was done, and leave it in the folder."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
 import layalign
+from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +23,7 @@ class RunSummary:
     """What a run has done; :meth:`to_dict` is what stands in ``summary.json``."""
 
     output_dir: str
-    """The checkpoint."""
+    """Everything is in here."""
 
     stages: Mapping[str, Mapping[str, Any]]
     """Figures of every stage; of a dry run, examples and planned updates (None if unknown, for
@@ -38,9 +42,21 @@ class RunSummary:
     plan: Mapping[str, Any] | None = None
     """Of a dry run, what :func:`layalign.train.plan.make_plan` says beside the stages."""
 
+    @property
+    def checkpoint(self) -> str:
+        """What can be evaluated: the folder, or the language model in it if that is all."""
+        is_plain = set(self.stages) == {"finetune"}
+        return os.path.join(self.output_dir, LANGUAGE_MODEL_FOLDER) if is_plain else self.output_dir
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def load(cls, path: Path) -> RunSummary:
+        """Read what a finished run has left in ``summary.json``."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,126 @@
+"""From a place on disk or on the hub to what can be evaluated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import torch
+from transformers import PreTrainedModel
+
+from layalign.eval.prompts import with_question
+from layalign.eval.provenance import FINETUNE_NAME, find_model, is_language_model
+from layalign.eval.systems import BARE, LAYALIGN, BareLLM, BatchedSystem, LayAlignSystem
+from layalign.model import LayAlignModel
+from layalign.model.backbones import load_language_model
+from layalign.model.tokenizers import load_tokenizer
+from layalign.processing import LayAlignProcessor
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+
+def load_systems(
+    checkpoint: str | PathLike[str],
+    *,
+    bare: bool = True,
+    bare_prompt_template: str | None = None,
+    **options: Any,
+) -> dict[str, BatchedSystem]:
+    """Load a checkpoint of LayAlign, or a plain language model, to a GPU if there is one.
+
+    Args:
+        checkpoint: Folder or hub id of either, or the name of an embedded language model.
+        bare: Whether the bare language model inside LayAlign is wanted too.
+        bare_prompt_template: As in :func:`make_systems` and :func:`load_bare`.
+        **options: Of all systems, such as ``max_new_tokens``.
+
+    Returns:
+        ``LayAlign`` and, if wanted, ``bare LLM``; for a plain language model ``bare LLM`` alone.
+
+    Raises:
+        LayAlignError: The checkpoint cannot be used.
+    """
+    folder = find_model(checkpoint)
+    if is_language_model(folder):
+        return {BARE: load_bare(folder, bare_prompt_template=bare_prompt_template, **options)}
+    return make_systems(
+        _on_gpu(LayAlignModel.from_pretrained(checkpoint)),
+        LayAlignProcessor.from_pretrained(checkpoint),
+        bare=bare,
+        bare_prompt_template=bare_prompt_template,
+        **options,
+    )
+
+
+def make_systems(
+    model: LayAlignModel,
+    processor: LayAlignProcessor,
+    *,
+    bare: bool = True,
+    bare_prompt_template: str | None = None,
+    **options: Any,
+) -> dict[str, BatchedSystem]:
+    """LayAlign and, beside it, its bare language model.
+
+    Args:
+        model: What answers.
+        processor: Its own.
+        bare: Whether the bare language model is wanted too.
+        bare_prompt_template: Its prompt, with ``{question}``; the processor's by default, with
+            the question on a line before it if it does not take the question itself.
+        **options: Of both systems, such as ``max_new_tokens``.
+
+    Returns:
+        ``LayAlign`` and, if wanted, ``bare LLM``.
+    """
+    systems: dict[str, BatchedSystem] = {LAYALIGN: LayAlignSystem(model, processor, **options)}
+    if bare:
+        template = bare_prompt_template or with_question(processor.prompt_template)
+        systems[BARE] = BareLLM(
+            model.language_model, processor.tokenizer, prompt_template=template, **options
+        )
+    return systems
+
+
+def load_bare(
+    folder: Path,
+    *,
+    bare_prompt_template: str | None = None,
+    loading: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
+) -> BareLLM:
+    """Load a plain language model, to a GPU if there is one.
+
+    Args:
+        folder: With model and tokenizer.
+        bare_prompt_template: With ``{question}``; by default the one that the model was fine-tuned
+            with, and for a model that was not fine-tuned here the question and a line break.
+        loading: Of :func:`layalign.model.backbones.load_language_model`, such as ``dtype``.
+        **options: Of the system.
+
+    Raises:
+        LayAlignError: It cannot be used.
+    """
+    template = bare_prompt_template or with_question(
+        read_finetune(folder).get("prompt_template", "")
+    )
+    tokenizer = load_tokenizer(fspath(folder))
+    model = load_language_model(fspath(folder), **loading)
+    return BareLLM(_on_gpu(model), tokenizer, prompt_template=template, **options)
+
+
+def read_finetune(folder: Path) -> dict[str, Any]:
+    """What a fine-tune has left in a language model's folder; nothing for other models."""
+    file = folder / FINETUNE_NAME
+    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return found
+
+
+def _on_gpu(model: Model) -> Model:
+    if torch.cuda.is_available():
+        model.to("cuda")  # type: ignore[arg-type]
+    return model
