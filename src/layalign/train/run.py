@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from layalign.data import Example, LeakGuard, load_examples, mix
 from layalign.embedded import resolve
 from layalign.errors import ConfigError, TrainingError
 from layalign.eval.report import write_json
@@ -22,8 +22,9 @@ from layalign.model.backbones import load_language_model
 from layalign.model.lexical import lexical_start
 from layalign.processing import LayAlignProcessor
 from layalign.train.arithmetic import fastest_arithmetic
-from layalign.train.batches import spread, to_learn
+from layalign.train.batches import spread_different
 from layalign.train.checkpoints import checkpoints, rename_when_complete
+from layalign.train.examples import RunExamples
 from layalign.train.finetune import finetune_language_model
 from layalign.train.measure import measure
 from layalign.train.plan import make_plan
@@ -41,6 +42,8 @@ RECIPE_NAME = "recipe.yaml"
 SUMMARY_NAME = "summary.json"
 # The name under which a checkpoint looks for its own copy of the language model.
 LANGUAGE_MODEL_FOLDER = "language_model"
+# Removed in the end; nobody's own folder has this name.
+EXAMPLES_FOLDER = ".examples"
 
 
 def run_recipe(
@@ -54,7 +57,7 @@ def run_recipe(
 
     ``output_dir`` becomes a checkpoint with processor and recipe, which
     ``LayAlignModel.from_pretrained`` and the command line take. The stages' own checkpoints stand
-    in subfolders.
+    in subfolders, and until the run is complete so do examples that are too many for memory.
 
     Args:
         recipe: From :func:`load_recipe`.
@@ -69,8 +72,9 @@ def run_recipe(
     run = _Run(recipe, resume=resume, progress=progress)
     if dry_run:
         return run.plan()
+    run.check_folder()
     with run.phase("data"):
-        run.load_data()
+        run.examples.load()
     run.claim_folder()
     with preserved_random_state():
         run.finetune()
@@ -80,6 +84,7 @@ def run_recipe(
             run.train(name)
         run.save()
         evaluation = run.evaluate()
+    run.examples.discard()
     return run.summary(evaluation)
 
 
@@ -96,12 +101,10 @@ class _Run:
         self.folder = Path(recipe.output_dir)
         self.stages: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
-        self.train_data: dict[str, list[Example]] = {}
-        self.dev_data: dict[str, list[Example]] = {}
-        self.test_data: list[Example] = []
         self.configs = {
             name: config for name in STAGES if (config := getattr(recipe.stage, name)) is not None
         }
+        self.examples = RunExamples(recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
         self.composite = [name for name in self.configs if name != "finetune"]
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype: str = recipe.dtype
@@ -124,25 +127,17 @@ class _Run:
             return None
         return lambda state: progress(phase, state.fraction, str(state))
 
-    def load_data(self) -> None:
-        """Read everything first: wrong paths show before anything takes long."""
-        guard = LeakGuard()
-        self.test_data = _joined(map(guard.test, self.recipe.data.evaluation))
-        for name in self.configs:
-            data = getattr(self.recipe.data, name)
-            train = to_learn(_joined(map(guard.training, data.train)), data.learn)
-            self.train_data[name] = mix(train, data.mix) if data.mix else train
-            self.dev_data[name] = to_learn(_joined(map(load_examples, data.dev)), data.learn)
-        guard.settle(self.recipe.data.on_leak)
-
     def plan(self) -> RunSummary:
         """What would be done."""
-        self.stages, plan = make_plan(self.recipe, self.configs, dtype=self.dtype)
+        with tempfile.TemporaryDirectory() as folder:
+            self.stages, plan = make_plan(
+                self.recipe, self.configs, dtype=self.dtype, folder=Path(folder)
+            )
         summary = self.summary(None, write=False)
         return dataclasses.replace(summary, dry_run=True, plan=plan)
 
-    def claim_folder(self) -> None:
-        """See that the folder is this run's, and leave the recipe in it.
+    def check_folder(self) -> None:
+        """See that the folder is this run's.
 
         Raises:
             TrainingError: Another run's results are there.
@@ -160,9 +155,16 @@ class _Run:
                     f"the recipe differs from the one that {self.folder} was begun with, in "
                     f"{', '.join(changed)}; set it back, or choose another output_dir"
                 )
+
+    def claim_folder(self) -> None:
+        """Leave the recipe in the folder.
+
+        Raises:
+            TrainingError: It cannot be written.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_recipe(recorded, self.recipe)
+            save_recipe(self.folder / RECIPE_NAME, self.recipe)
         except OSError as error:
             raise TrainingError(
                 f"cannot write to {self.folder} ({error.strerror}); choose another output_dir"
@@ -184,10 +186,10 @@ class _Run:
             result = finetune_language_model(
                 language_model.to(self.device),  # type: ignore[arg-type]
                 made.tokenizer,
-                self.train_data["finetune"],
+                self.examples.train["finetune"],
                 config=self.configs["finetune"],
                 prompt_template=with_question(made.prompt_template),
-                dev_examples=self.dev_data["finetune"],
+                dev_examples=self.examples.dev["finetune"],
                 output_dir=temporary,
                 progress=self.report("finetune"),
             )
@@ -224,16 +226,12 @@ class _Run:
         if self.recipe.model.init != "lexical" or begun:
             return
         settings = self.recipe.model.lexical
-        # All of it English: what the stages are to say and what the language model has read. A wide
-        # vocabulary matters, because a word that is missing here is a word without a soft token.
-        english = [e.target for name in self.composite for e in self.train_data[name] if e.target]
-        english += [e.text for e in self.train_data.get("finetune", ())]
         progress = self.progress
         with self.phase("lexical"):
             error = lexical_start(
                 self.model,
                 self.processor,
-                spread(list(dict.fromkeys(english)), settings.texts),
+                spread_different(self.examples.english, settings.texts),
                 updates=settings.updates,
                 batch_size=settings.batch_size,
                 lr=settings.lr,
@@ -248,10 +246,10 @@ class _Run:
             result = train_stage(
                 self.model,
                 self.processor,
-                self.train_data[name],
+                self.examples.train[name],
                 self.configs[name],
                 output_dir=self.folder / name,
-                dev_examples=self.dev_data[name],
+                dev_examples=self.examples.dev[name],
                 resume=self.resume,
                 progress=self.report(name),
             )
@@ -265,15 +263,15 @@ class _Run:
 
     def evaluate(self) -> dict[str, Any] | None:
         """Measure LayAlign and the bare language model, if there is something to measure on."""
-        if not self.test_data:
+        if not self.examples.test:
             return None
         with self.phase("evaluation"):
             return measure(
                 self.model,
                 self.processor,
-                self.test_data,
+                self.examples.test,
                 self.recipe.evaluation,
-                trained={e.language for name in self.composite for e in self.train_data[name]},
+                trained=self.examples.trained_languages(),
                 progress=self.progress,
             )
 
@@ -290,7 +288,3 @@ class _Run:
         if write:
             write_json(self.folder / SUMMARY_NAME, summary.to_dict())
         return summary
-
-
-def _joined(sources: Iterable[Iterable[Example]]) -> list[Example]:
-    return [example for source in sources for example in source]
