@@ -62,9 +62,7 @@ def test_a_table_is_a_sequence_of_the_same_examples(
     assert list(chosen.select(array("q", again))) == [data[indices[i]] for i in again]
 
 
-def test_few_are_a_list_and_many_a_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_are_a_list_and_many_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = examples()
     assert hold(iter(data), tmp_path / "deep" / "a.arrow") == data
     assert hold([], tmp_path / "deep" / "a.arrow") == []

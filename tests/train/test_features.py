@@ -44,9 +44,7 @@ def tokenised(examples, **settings):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_ids_and_cuts_are_those_of_a_list(examples, table, dropout):
-    listed, held = (
-        tokenised(data, text_dropout=dropout, seed=3) for data in (examples, table)
-    )
+    listed, held = (tokenised(data, text_dropout=dropout, seed=3) for data in (examples, table))
     assert held.processor.truncations == {}
     order = [*range(len(examples)), 3, 3]
     assert [held[i] for i in order] == [listed[i] for i in order]
@@ -58,8 +56,7 @@ def test_ids_and_cuts_are_those_of_a_list(examples, table, dropout):
 def test_plain_text_too(examples, table):
     tokenizer = make_tokenizer()
     listed, held = (
-        PlainDataset(data, LayAlignProcessor(tokenizer, tokenizer), 1)
-        for data in (examples, table)
+        PlainDataset(data, LayAlignProcessor(tokenizer, tokenizer), 1) for data in (examples, table)
     )
     held.prepare()
     assert [held[i] for i in range(22)] == [listed[i] for i in range(22)]
@@ -72,9 +69,7 @@ def test_a_stage_trains_the_same_from_disk(
     for name, train, dev in (("list", examples, dev_examples), ("table", table, dev_table)):
         model, processor = new_model(), short()
         folder = tmp_path / name
-        result = train_stage(
-            model, processor, train, CONFIG, output_dir=folder, dev_examples=dev
-        )
+        result = train_stage(model, processor, train, CONFIG, output_dir=folder, dev_examples=dev)
         weights = {name: model.get_parameter(name).tolist() for name in model.trainable_names()}
         runs.append((weights, replace(result, seconds=0)))
     assert runs[0] == runs[1]

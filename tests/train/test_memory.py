@@ -14,8 +14,8 @@ pytest.importorskip("datasets", reason="needs the data extra")
 
 MIB = 2**20
 ROW = 10_000  # characters
-DATA = 240 * MIB
-ROOM = 160 * MIB
+DATA = 160 * MIB
+ROOM = 125 * MIB
 """What the process may take beside what it has after a small run: more than the examples that are
 held in memory, less than all of them."""
 
@@ -33,7 +33,7 @@ def run(name):
     return run_recipe(Recipe.from_dict({
         "output_dir": str(folder / where / name),
         "model": {n: str(folder / n) for n in ("encoder", "language_model")},
-        "processor": {"encoder_max_length": 16},
+        "processor": {"target_max_length": 16},
         "data": {"translation": {"train": [{"path": str(folder / name), "language": "sw"}]}},
         "stage": {"translation": {"batch_size": 4, "max_updates": 5}},
     }))
@@ -53,7 +53,7 @@ print("updates:", run("large.tsv").stages["translation"]["updates"])
 def write_bitext(path: Path, size: int) -> None:
     with path.open("w", encoding="utf-8") as file:
         for number in range(size // ROW):
-            file.write(f"tatu mbili {number} {'a' * ROW}\tthree two {number}\n")
+            file.write(f"tatu mbili {number}\tthree two {number} {'a' * ROW}\n")
 
 
 @pytest.mark.slow
@@ -81,4 +81,4 @@ def test_training_data_need_not_fit_in_memory(tmp_path: Path) -> None:
     assert disk.stdout == "updates: 5\n", disk.stderr
     memory = train("memory")
     assert memory.returncode != 0
-    assert "MemoryError" in memory.stderr or "memory" in memory.stderr
+    assert memory.stderr.rstrip().endswith("MemoryError")

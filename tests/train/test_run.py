@@ -144,7 +144,8 @@ def on_disk(monkeypatch):
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_from_disk_it_is_the_same_run(values, dry_run, on_disk, tmp_path):
     values["data"]["translation"] = {**values["data"]["task"], "mix": {"temperature": 5}}
-    values["stage"]["translation"]["text_dropout"] = 0.5
+    values["stage"]["task"] = {**values["stage"]["translation"], "text_dropout": 0.5}
+    del values["stage"]["finetune"], values["data"]["finetune"]
     values["processor"]["encoder_max_length"] = 5
     memory = run(values, dry_run=dry_run)
     on_disk()

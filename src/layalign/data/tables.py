@@ -62,7 +62,8 @@ class ExampleTable(Sequence[Example]):
         digest = blake2b(digest_size=16)
         with _renamed_when_complete(path) as file:
             writer = import_module("datasets.arrow_writer").ArrowWriter(
-                stream=file, features=_features(dict.fromkeys(_COLUMNS, "string")),
+                stream=file,
+                features=_features(dict.fromkeys(_COLUMNS, "string")),
                 writer_batch_size=_BATCH,
             )
             for example in examples:

@@ -198,9 +198,7 @@ def check_examples(examples: Sequence[Example]) -> None:
 
 def byte_lengths(examples: Sequence[Example]) -> array[int]:
     """Cost of each example without tokenising it: bytes follow tokens well across scripts."""
-    return array(
-        "q", (len(e.text.encode()) + len((e.target or "").encode()) for e in examples)
-    )
+    return array("q", (len(e.text.encode()) + len((e.target or "").encode()) for e in examples))
 
 
 def spread(values: Sequence[T], count: int) -> list[T]:

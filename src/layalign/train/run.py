@@ -63,7 +63,8 @@ def run_recipe(
         recipe: From :func:`load_recipe`.
         resume: Go on with an interrupted run of the same recipe, in the stage where it stopped;
             start it if there is none.
-        dry_run: Only say what would be done; see :func:`make_plan`. Nothing is written.
+        dry_run: Only say what would be done; see :func:`make_plan`. Nothing is left
+            behind.
         progress: Told how far each phase is.
 
     Raises:
