@@ -1,5 +1,6 @@
 import io
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-import layalign.data.survey
 from layalign.data import Cleaning, DataSource, load_examples, print_survey, survey
 from layalign.data.survey import percentile, survey_bar
 from layalign.errors import DataError
@@ -105,7 +105,8 @@ def test_percentile(values: list[int], percent: int) -> None:
 
 
 def test_progress_counts_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layalign.data.survey, "_STEP", 1)
+    # `layalign.data.survey` is the function.
+    monkeypatch.setattr(sys.modules["layalign.data.survey"], "_STEP", 1)
     seen: list[int] = []
     bad_and_repeated = ["{", json.dumps({"id": 3, "question": "Ngapi 1?", "answer": 1})]
     survey(source(tmp_path, bad_and_repeated, clean=Cleaning()), progress=seen.append)
@@ -119,4 +120,4 @@ def test_the_bar_shows_on_terminals_alone() -> None:
             report(12000)
         shown = console.file.getvalue()
         assert ("data/[sw].tsv" in shown and "12,000 rows" in shown) == terminal
-        assert terminal or not shown
+        assert bool(shown) == terminal

@@ -146,6 +146,7 @@ def test_from_disk_it_is_the_same_run(values, dry_run, on_disk, tmp_path):
     values["data"]["translation"] = {**values["data"]["task"], "mix": {"temperature": 5}}
     values["stage"]["task"] = {**values["stage"]["translation"], "text_dropout": 0.5}
     del values["stage"]["finetune"], values["data"]["finetune"]
+    values["data"]["evaluation"] = []
     values["processor"]["encoder_max_length"] = 5
     memory = run(values, dry_run=dry_run)
     on_disk()
@@ -158,7 +159,6 @@ def test_from_disk_it_is_the_same_run(values, dry_run, on_disk, tmp_path):
     assert memory.stages == disk.stages
     if not dry_run:
         assert disk.stages["task"]["truncations"]["encoder"]
-        assert memory.evaluation["languages"] == disk.evaluation["languages"]
         found, expected = weights(tmp_path / "disk"), weights(tmp_path / "out")
         assert all(torch.equal(found[name], expected[name]) for name in expected)
         assert not (tmp_path / "disk" / ".examples").exists()

@@ -150,12 +150,13 @@ def percentile(lengths: Counter[int], percent: int) -> int:
 
 @contextmanager
 def survey_bar(console: "Console", *, label: str) -> Iterator[Callable[[int], None]]:
-    """Show how many rows have been read, and nothing more afterwards; for :func:`survey`."""
+    """Show how many rows :func:`survey` has read, while it reads and on a terminal alone."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     rows = TextColumn("{task.completed:,} rows")
-    with Progress(*columns, rows, console=console, transient=True) as bars:
+    off = not console.is_terminal
+    with Progress(*columns, rows, console=console, transient=True, disable=off) as bars:
         task = bars.add_task(label, total=None)  # how many there are shows at the end
         yield lambda n_read: bars.update(task, completed=n_read)
 
