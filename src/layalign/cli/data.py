@@ -149,7 +149,7 @@ def _sources(args: argparse.Namespace) -> list[tuple[str | None, DataSource]]:
     return [(None, DataSource(**_place(text), **values)) for text in args.sources]
 
 
-def _place(text: str) -> dict[str, str]:
+def _place(text: str) -> dict[str, Any]:
     """Which of its three places a source is."""
     from layalign.data.sources import NAMES
 

@@ -157,7 +157,7 @@ def survey_bar(console: "Console", *, label: str) -> Iterator[Callable[[int], No
     rows = TextColumn("{task.completed:,} rows")
     off = not console.is_terminal
     with Progress(*columns, rows, console=console, transient=True, disable=off) as bars:
-        task = bars.add_task(label, total=None)  # how many there are shows at the end
+        task = bars.add_task(label, total=None)  # which only the end of the source tells
         yield lambda n_read: bars.update(task, completed=n_read)
 
 
