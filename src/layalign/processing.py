@@ -8,7 +8,7 @@ import re
 import textwrap
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,10 @@ class LayAlignProcessor:
     def truncations(self) -> dict[str, int]:
         """Inputs cut so far: ``encoder``, ``prompt``, ``target``; left out: ``question``."""
         return dict(self._truncations)
+
+    def count_truncations(self, names: Iterable[str]) -> None:
+        """Count inputs as cut that were cut earlier, by another processor."""
+        self._truncations.update(names)
 
     def encode(
         self,

@@ -39,6 +39,28 @@ def test_stats(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["clean"] is None
 
 
+def test_a_hub_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that ``datasets`` loads, in the place of an id."""
+    datasets = pytest.importorskip("datasets", reason="needs the data extra")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "mgsm"
+    folder.mkdir()
+    rows = [json.dumps({"question": f"Ngapi, {i}?", "answer": i}) for i in range(3)]
+    (folder / "test.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    argv = ["data", "stats", f"hub:{folder}", "--format", "mgsm", "--language", "sw"]
+    assert main([*argv, "--split", "test", "--json"]) == 0
+    printed = capsys.readouterr()
+    [found] = json.loads(printed.out)["sources"]
+    assert (found["source"], found["languages"]["sw"]["kept"]) == (str(folder), 3)
+    assert printed.err == ""  # no bar off a terminal
+    assert main(argv) == 2
+    assert "needs a split" in capsys.readouterr().err
+    assert main([*argv, "--split", "test", "--subset", "none"]) == 1
+    assert "subset ('none')" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -41,6 +44,27 @@ def test_the_seed_decides() -> None:
     data = examples(sw=50)
     first, again, other = (mix(data, Mixing(total=10, seed=seed)) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_every_process_mixes_alike() -> None:
+    program = (
+        "from layalign.data import Example, Mixing, mix\n"
+        "sizes = {'sw': 40, 'en': 200, 'th': 7}\n"
+        "data = [Example(text=f'{n}', language=tag) for tag in sizes for n in range(sizes[tag])]\n"
+        "print([(e.language, e.text) for e in mix(data, Mixing(temperature=3, total=150))])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**environment, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    mixed = mix(examples(sw=40, en=200, th=7), Mixing(temperature=3, total=150))
+    assert printed == {f"{[(e.language, e.text) for e in mixed]}\n".encode()}
 
 
 def test_out_of_range() -> None:

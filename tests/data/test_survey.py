@@ -1,5 +1,6 @@
 import io
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from layalign.data import Cleaning, DataSource, load_examples, print_survey, survey
-from layalign.data.survey import percentile
+from layalign.data.survey import percentile, survey_bar
 from layalign.errors import DataError
 
 BAD = [
@@ -101,3 +102,22 @@ def test_percentile(values: list[int], percent: int) -> None:
     found = percentile(Counter(values), percent)
     share = [sum(v <= limit for v in values) * 100 / len(values) for limit in (found, found - 1)]
     assert share[0] >= percent > share[1]
+
+
+def test_progress_counts_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `layalign.data.survey` is the function.
+    monkeypatch.setattr(sys.modules["layalign.data.survey"], "_STEP", 1)
+    seen: list[int] = []
+    bad_and_repeated = ["{", json.dumps({"id": 3, "question": "Ngapi 1?", "answer": 1})]
+    survey(source(tmp_path, bad_and_repeated, clean=Cleaning()), progress=seen.append)
+    assert seen == [1, 2, 3, 4]
+
+
+def test_the_bar_shows_on_terminals_alone() -> None:
+    for terminal in (True, False):
+        console = Console(file=io.StringIO(), width=80, force_terminal=terminal)
+        with survey_bar(console, label="data/[sw].tsv") as report:
+            report(12000)
+        shown = console.file.getvalue()
+        assert ("data/[sw].tsv" in shown and "12,000 rows" in shown) == terminal
+        assert bool(shown) == terminal

@@ -4,6 +4,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from layalign.data import Example
 from layalign.errors import DataError
@@ -13,6 +14,7 @@ from layalign.train.batches import (
     byte_lengths,
     check_examples,
     spread,
+    spread_different,
     to_learn,
 )
 
@@ -64,7 +66,7 @@ def test_a_run_without_a_count_does_not_end():
 
 def test_lengths_count_bytes():
     example = Example(text="แม่", language="th", target="mother")
-    assert byte_lengths([example]) == [9 + 6]
+    assert list(byte_lengths([example])) == [9 + 6]
 
 
 def test_text_dropout_takes_the_question_from_a_share_of_the_examples(processor):
@@ -94,10 +96,32 @@ def test_nothing_to_learn():
 
 def test_what_is_to_be_learned():
     example = Example(text="eins", language="de", target="one", answer="1")
-    assert to_learn([example], "target") == [example]
+    assert list(to_learn([example], "target")) == [example]
     assert [e.target for e in to_learn([example], "answer")] == ["1"]
 
 
 def test_spread():
     assert spread(["a", "b", "c", "d"], 2) == ["a", "c"]
     assert spread(["a", "b"], 5) == ["a", "b"]
+
+
+@given(st.lists(st.text(max_size=1)), st.integers(1, 9))
+def test_spread_over_what_is_different(texts, count):
+    assert spread_different(lambda: iter(texts), count) == spread(list(dict.fromkeys(texts)), count)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_batches_do_not_depend_on_workers(processor, examples):
+    dataset = StageDataset(examples, processor, text_dropout=0.5)
+    order = sampler(byte_lengths(examples), total=3 * len(examples))
+    zero, two = (
+        [
+            {name: tensor.tolist() for name, tensor in batch.items()}
+            for batch in DataLoader(
+                dataset, 2, sampler=order, collate_fn=dataset.collate, num_workers=workers
+            )
+        ]
+        for workers in (0, 2)
+    )
+    assert zero == two
+    assert len(zero) == 33

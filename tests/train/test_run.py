@@ -9,11 +9,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import layalign.data.tables
 from factories import make_encoder, make_language_model, make_tokenizer
 from layalign.errors import ConfigError, DataError, TrainingError
 from layalign.eval import evaluate_checkpoint
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
+from layalign.train.batches import StageDataset
 from layalign.train.recipe import Recipe, save_recipe
 from layalign.train.run import run_recipe
 
@@ -132,6 +134,65 @@ def test_test_questions_in_the_training_data(values, dry_run, tmp_path):
 def test_a_mixture_is_what_is_trained_on(values):
     values["data"]["task"] = {**values["data"]["task"], "mix": {"temperature": 5, "total": 12}}
     assert run(values, dry_run=True).stages["task"] == {"examples": 12, "updates": 6}
+
+
+@pytest.fixture
+def on_disk(monkeypatch):
+    """However few examples there are, they go to disk."""
+    pytest.importorskip("datasets", reason="needs the data extra")
+    return lambda: monkeypatch.setattr(layalign.data.tables, "MEMORY", 0)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_from_disk_it_is_the_same_run(values, dry_run, on_disk, tmp_path):
+    values["data"]["translation"] = {**values["data"]["task"], "mix": {"temperature": 5}}
+    values["stage"]["task"] = {**values["stage"]["translation"], "text_dropout": 0.5}
+    del values["stage"]["finetune"], values["data"]["finetune"]
+    values["data"]["evaluation"] = []
+    values["processor"]["encoder_max_length"] = 5
+    memory = run(values, dry_run=dry_run)
+    on_disk()
+    values["output_dir"] = str(tmp_path / "disk")
+    disk = run(values, dry_run=dry_run)
+    assert memory.plan == disk.plan
+    for stages in (memory.stages, disk.stages):
+        for stage in stages.values():
+            stage.pop("seconds", None)
+    assert memory.stages == disk.stages
+    if not dry_run:
+        assert disk.stages["task"]["truncations"]["encoder"]
+        found, expected = weights(tmp_path / "disk"), weights(tmp_path / "out")
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+        assert not (tmp_path / "disk" / ".examples").exists()
+
+
+def test_a_resumed_run_finds_its_ids_again(values, on_disk, tmp_path, monkeypatch):
+    on_disk()
+    values["data"]["evaluation"] = []
+
+    def stop(phase, done, text):
+        if phase == "task" and done >= 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(values, progress=stop)
+    names = {path.name.split("-")[0] for path in (tmp_path / "out" / ".examples").iterdir()}
+    assert names == {"finetune", "translation", "task", "tokens"}
+
+    def refuse(*args):
+        raise AssertionError("tokenised again")
+
+    monkeypatch.setattr(StageDataset, "_encode", refuse)
+    assert run(values, resume=True).stages["task"]["updates"] == 10
+    assert not (tmp_path / "out" / ".examples").exists()
+
+
+def test_refused_data_leaves_nothing_on_disk(values, on_disk, tmp_path):
+    on_disk()
+    values["data"]["on_leak"] = "refuse"
+    with pytest.raises(DataError, match="test questions"):
+        run(values)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_stage_can_be_left_out(values, tmp_path):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from layalign.cli.output import print_json, results
+from layalign.cli.output import print_json, progress, results
 from layalign.cli.parser import (
     add_overrides,
     add_selection,
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 _SOURCE_ONLY = (
     *("format", "split", "language", "languages", "codes", "columns"),
-    *("target_path", "target", "limit"),
+    *("target_path", "target", "subset", "revision", "limit"),
 )
+_HUB = "hub:"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -39,7 +41,8 @@ def add_parser(subparsers: Any) -> None:
         "sources",
         metavar="SOURCE",
         nargs="*",
-        help="file, folder or word_problems, the shipped set",
+        help="file, folder, hub:ID of a data set of the Hugging Face Hub, or word_problems, the "
+        "shipped set",
     )
     parser.add_argument("--recipe", metavar="FILE", help="take all sources of this recipe instead")
     _add_source(parser.add_argument_group("how the sources are read"))
@@ -58,7 +61,9 @@ def add_parser(subparsers: Any) -> None:
 
 def _add_source(group: Any) -> None:
     group.add_argument("--format", help="by the file's ending if it is not given")
-    group.add_argument("--split", help="of the shipped set, or in the names of a folder's files")
+    group.add_argument(
+        "--split", help="of the shipped set or a hub set, or in the names of a folder's files"
+    )
     group.add_argument("--language", metavar="TAG", help="BCP-47 tag of whole files, such as sw")
     group.add_argument(
         "--codes", type=_pairs, metavar="NAME=TAG,…", help="the tag of each name that is none"
@@ -71,6 +76,8 @@ def _add_source(group: Any) -> None:
     )
     group.add_argument("--target-path", metavar="FILE", help="English file of bitext_files")
     group.add_argument("--target", help="of the shipped set: english or reasoning")
+    group.add_argument("--subset", help="configuration of a hub set, if it has several")
+    group.add_argument("--revision", help="branch, tag or commit of a hub set")
     add_selection(group)
 
 
@@ -88,6 +95,7 @@ def _columns(text: str) -> dict[str, str] | tuple[int, ...]:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from layalign.data import print_survey, survey
+    from layalign.data.survey import survey_bar
 
     _check(args)
     found = []
@@ -95,7 +103,14 @@ def run(args: argparse.Namespace) -> int:
         applied = source.clean is not None
         if args.action == "check" and not applied:
             source = dataclasses.replace(source, clean=_cleaning(args))
-        figures = survey(source, strict=args.strict, encoder=args.encoder, llm=args.llm)
+        with progress(partial(survey_bar, label=source.label), quiet=args.quiet) as report:
+            figures = survey(
+                source,
+                strict=args.strict,
+                encoder=args.encoder,
+                llm=args.llm,
+                progress=report,
+            )
         found.append({"used_for": used_for, "applied": applied, **figures})
         if not args.json:
             print_survey(results(), figures)
@@ -128,13 +143,17 @@ def _sources(args: argparse.Namespace) -> list[tuple[str | None, DataSource]]:
 
         sources = load_recipe(args.recipe).data.sources()
         return [(f"{stage}.{part}", source) for stage, part, source in sources]
+    values = {name: getattr(args, name) for name in _SOURCE_ONLY}
+    return [(None, DataSource(**_place(text), **values)) for text in args.sources]
+
+
+def _place(text: str) -> dict[str, Any]:
+    """Which of its three places a source is."""
     from layalign.data.sources import NAMES
 
-    values = {name: getattr(args, name) for name in _SOURCE_ONLY}
-    return [
-        (None, DataSource(**{"name" if text in NAMES else "path": text}, **values))
-        for text in args.sources
-    ]
+    if text.startswith(_HUB):
+        return {"hub": text.removeprefix(_HUB)}
+    return {"name" if text in NAMES else "path": text}
 
 
 def _cleaning(args: argparse.Namespace) -> Any:

@@ -74,7 +74,8 @@ def _add_globals(parser: argparse.ArgumentParser, *, default: bool | str) -> Non
 
 def _prepare(args: argparse.Namespace) -> None:
     """Set what libraries read when they are imported, and let every text be printed."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would break up ours
+    for library in ("HUB", "DATASETS"):  # their bars would break up ours
+        os.environ.setdefault(f"HF_{library}_DISABLE_PROGRESS_BARS", "1")
     if args.quiet:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -11,6 +11,7 @@ from layalign.data.mixing import Mixing, mix
 from layalign.data.readers import read_bitext, read_jsonl
 from layalign.data.sources import DataSource
 from layalign.data.survey import print_survey, survey
+from layalign.data.tables import ExampleTable, hold
 from layalign.data.templates import render
 from layalign.data.word_problems import load_word_problems
 
@@ -20,9 +21,11 @@ __all__ = [
     "Cleaning",
     "DataSource",
     "Example",
+    "ExampleTable",
     "LeakGuard",
     "Mixing",
     "check_language",
+    "hold",
     "iter_examples",
     "language_codes",
     "language_name",

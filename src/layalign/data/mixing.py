@@ -1,10 +1,12 @@
 """How much of each language is trained on, where languages have unequal amounts of data."""
 
 import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layalign.data.example import Example
+from layalign.data.tables import indices_by_language, select
 from layalign.errors import ConfigError
 
 
@@ -40,7 +42,7 @@ class Mixing:
             raise ConfigError(f"total is {self.total}; expected at least 1")
 
 
-def mix(examples: Sequence[Example], mixing: Mixing) -> list[Example]:
+def mix(examples: Sequence[Example], mixing: Mixing) -> Sequence[Example]:
     """Choose the examples of a mixture.
 
     A language's share above what it has is filled with whole repetitions and a random rest; a
@@ -52,19 +54,19 @@ def mix(examples: Sequence[Example], mixing: Mixing) -> list[Example]:
         mixing: How.
 
     Returns:
-        One language after the other, as they first appear, each in its own order.
+        One language after the other, as they first appear, each in its own order; in memory or on
+        disk as the examples are.
     """
-    languages: dict[str, list[Example]] = {}
-    for example in examples:
-        languages.setdefault(example.language, []).append(example)
+    languages = indices_by_language(examples)
     sizes = {language: len(found) for language, found in languages.items()}
-    mixed: list[Example] = []
+    mixed = array("q")
     for language, share in shares(sizes, mixing).items():
         found = languages[language]
         repetitions, rest = divmod(share, len(found))
         chosen = random.Random(f"mix {mixing.seed} {language}").sample(range(len(found)), rest)
-        mixed += found * repetitions + [found[index] for index in sorted(chosen)]
-    return mixed
+        mixed += found * repetitions
+        mixed.extend(found[index] for index in sorted(chosen))
+    return select(examples, mixed)
 
 
 def shares(sizes: dict[str, int], mixing: Mixing) -> dict[str, int]:

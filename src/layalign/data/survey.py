@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _SHOWN = 3  # places of each kind
+_STEP = 1000  # rows between two calls of a progress
 _PERCENTILES = (50, 95)
 
 
@@ -28,6 +30,7 @@ def survey(
     strict: bool = False,
     encoder: str | None = None,
     llm: str | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Read a source as training does, and count. In memory are counts, not examples.
 
@@ -37,6 +40,7 @@ def survey(
         encoder: Model whose tokenizer measures texts: folder, hub id or name of an embedded model;
             by default that of ``clean``, and without one characters are counted.
         llm: The same for targets.
+        progress: Told now and then how many rows have been read.
 
     Returns:
         * ``source``; ``units`` of ``text`` and ``target``: ``characters`` or the model;
@@ -55,7 +59,7 @@ def survey(
     clean = source.clean
     text_unit = encoder or llm or (clean and (clean.encoder or clean.llm)) or None
     target_unit = llm or encoder or (clean and (clean.llm or clean.encoder)) or None
-    found = _Survey(text_unit, target_unit)
+    found = _Survey(text_unit, target_unit, progress)
     placed = read_source(source, report=refuse if strict else found.bad, drop=found.drop)
     for _, example in placed:
         found.keep(templated(source, example))
@@ -70,7 +74,13 @@ def survey(
 class _Survey:
     """The counts of a source."""
 
-    def __init__(self, text_unit: str | None, target_unit: str | None) -> None:
+    def __init__(
+        self,
+        text_unit: str | None,
+        target_unit: str | None,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self.progress, self.n_read = progress, 0
         self.counters = {"text": counter(text_unit), "target": counter(target_unit)}
         self.kept: Counter[str] = Counter()
         self.dropped: dict[str, Counter[str]] = {}
@@ -79,16 +89,24 @@ class _Survey:
         self.n_bad = 0
         self.errors: list[str] = []
 
+    def step(self) -> None:
+        self.n_read += 1
+        if self.progress is not None and self.n_read % _STEP == 0:
+            self.progress(self.n_read)
+
     def bad(self, error: DataError) -> None:
+        self.step()
         self.n_bad += 1
         self.errors += [str(error)] if len(self.errors) < _SHOWN else []
 
     def drop(self, where: str, example: Example, reason: str) -> None:
+        self.step()
         self.dropped.setdefault(example.language, Counter())[reason] += 1
         places = self.first.setdefault(reason, [])
         places += [where] if len(places) < _SHOWN else []
 
     def keep(self, example: Example) -> None:
+        self.step()
         self.kept[example.language] += 1
         for side, count in self.counters.items():
             if text := getattr(example, side):
@@ -128,6 +146,19 @@ def percentile(lengths: Counter[int], percent: int) -> int:
         if passed >= wanted:
             return length
     return 0
+
+
+@contextmanager
+def survey_bar(console: "Console", *, label: str) -> Iterator[Callable[[int], None]]:
+    """Show how many rows :func:`survey` has read, while it reads and on a terminal alone."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    rows = TextColumn("{task.completed:,} rows")
+    off = not console.is_terminal
+    with Progress(*columns, rows, console=console, transient=True, disable=off) as bars:
+        task = bars.add_task(label, total=None)  # which only the end of the source tells
+        yield lambda n_read: bars.update(task, completed=n_read)
 
 
 def print_survey(console: "Console", found: Mapping[str, Any]) -> None:

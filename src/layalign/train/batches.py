@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import numpy as np
 from torch.utils.data import Dataset, Sampler
 
+from layalign.data.tables import ExampleTable, indices_by_language
 from layalign.errors import DataError
 from layalign.processing import QUESTION
+from layalign.train.features import CUT, tokenise
 
 if TYPE_CHECKING:
     from layalign.data.example import Example
@@ -70,7 +74,7 @@ class UpdateSampler(Sampler[int]):
 
     def _shuffled_epochs(self) -> Iterator[int]:
         for epoch in itertools.count():
-            order = list(range(len(self.lengths)))
+            order = array("q", range(len(self.lengths)))
             random.Random(f"epoch {self.seed} {epoch}").shuffle(order)
             yield from order
 
@@ -88,7 +92,7 @@ class UpdateSampler(Sampler[int]):
 
 
 class StageDataset(Dataset["Feature"]):
-    """Examples, tokenised when they are read.
+    """Examples as token ids: made when they are read or, of those on disk, once beforehand.
 
     Args:
         examples: Each with a target.
@@ -114,6 +118,22 @@ class StageDataset(Dataset["Feature"]):
         self.processor = processor
         self.text_dropout = text_dropout
         self.seed = seed
+        self.features: Sequence[dict[str, list[Any]]] | None = None
+
+    def prepare(self) -> None:
+        """Tokenise all examples if they are on disk, unless that has been done.
+
+        Raises:
+            DataError: The ids cannot be written.
+        """
+        if isinstance(self.examples, ExampleTable):
+            self.features = tokenise(
+                self.examples,
+                self.processor,
+                self._encode,
+                text_dropout=self.text_dropout,
+                seed=self.seed if self.text_dropout else None,
+            )
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -121,12 +141,18 @@ class StageDataset(Dataset["Feature"]):
 
     def __getitem__(self, index: int) -> Feature:
         """Token ids of one example."""
-        example = self.examples[index]
-        template = self.processor.prompt_template
+        if self.features is None:
+            return self._encode(self.processor, index, self.examples[index])
+        feature = dict(self.features[index])
+        self.processor.count_truncations(feature.pop(CUT))
+        return feature
+
+    def _encode(self, processor: LayAlignProcessor, index: int, example: Example) -> Feature:
+        template = processor.prompt_template
         # Of the example alone, not of when it is read, so that a resumed run finds the same.
         if random.Random(f"text {self.seed} {index}").random() < self.text_dropout:
             template = template.replace(QUESTION, "")
-        return self.processor.encode(
+        return processor.encode(
             example.text,
             language=example.language,
             target=example.target,
@@ -140,20 +166,18 @@ class StageDataset(Dataset["Feature"]):
     def by_language(self, size: int) -> Iterator[tuple[str, list[int]]]:
         """Batches of at most ``size`` indices, each of one language and of similar lengths."""
         lengths = byte_lengths(self.examples)
-        languages: dict[str, list[int]] = {}
-        for index, example in enumerate(self.examples):
-            languages.setdefault(example.language, []).append(index)
-        for language, indices in sorted(languages.items()):
-            indices.sort(key=lengths.__getitem__)
+        for language, found in sorted(indices_by_language(self.examples).items()):
+            indices = sorted(found, key=lengths.__getitem__)
             for start in range(0, len(indices), size):
                 yield language, indices[start : start + size]
 
 
-def to_learn(examples: Iterable[Example], learn: Literal["target", "answer"]) -> list[Example]:
-    """Examples whose target is what a stage is to teach; see ``StageData.learn``."""
+def to_learn(examples: Iterable[Example], learn: Literal["target", "answer"]) -> Iterator[Example]:
+    """Yield examples whose target is what a stage is to teach; see ``StageData.learn``."""
     if learn == "target":
-        return list(examples)
-    return [dataclasses.replace(example, target=example.answer) for example in examples]
+        yield from examples
+    else:
+        yield from (dataclasses.replace(example, target=example.answer) for example in examples)
 
 
 def check_examples(examples: Sequence[Example]) -> None:
@@ -172,14 +196,26 @@ def check_examples(examples: Sequence[Example]) -> None:
             )
 
 
-def byte_lengths(examples: Sequence[Example]) -> list[int]:
+def byte_lengths(examples: Sequence[Example]) -> array[int]:
     """Cost of each example without tokenising it: bytes follow tokens well across scripts."""
-    return [
-        len(example.text.encode()) + len((example.target or "").encode()) for example in examples
-    ]
+    return array("q", (len(e.text.encode()) + len((e.target or "").encode()) for e in examples))
 
 
 def spread(values: Sequence[T], count: int) -> list[T]:
     """At most ``count`` values, taken evenly from the whole."""
     step = max(len(values) / count, 1.0)
     return [values[int(i * step)] for i in range(min(count, len(values)))]
+
+
+def spread_different(texts: Callable[[], Iterable[str]], count: int) -> list[str]:
+    """At most ``count`` different texts, taken evenly from all that are different.
+
+    Args:
+        texts: Gives all of them, in the same order at every call. They are not held in memory, only
+            a number of 64 bits for each.
+        count: How many.
+    """
+    hashes = np.fromiter(map(hash, texts()), np.int64)
+    first = np.sort(np.unique(hashes, return_index=True)[1])  # where each occurs first
+    chosen = {int(first[i]) for i in spread(range(len(first)), count)}
+    return [text for index, text in enumerate(texts()) if index in chosen]

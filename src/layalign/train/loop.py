@@ -121,6 +121,13 @@ class TrainingLoop(Trainer):
         return_freed_memory()
         return self.record
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train, after tokenising what is on disk."""
+        for dataset in (self.train_set, self.dev_set):
+            if dataset is not None:
+                dataset.prepare()
+        return super().train(*args, **kwargs)
+
     # What is read, and what it costs -----------------------------------------------------------
 
     def _get_train_sampler(self, train_dataset: Any = None) -> UpdateSampler:

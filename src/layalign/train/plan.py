@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from transformers import PreTrainedModel
 
-from layalign.data import DataSource, Example, LeakGuard, load_examples, mix
+from layalign.data import DataSource, Example, LeakGuard, hold, iter_examples, mix
 from layalign.embedded import models_table
 from layalign.errors import ConfigError
 from layalign.eval.prompts import with_question
@@ -34,7 +36,7 @@ Values = dict[str, Any]
 
 
 def make_plan(
-    recipe: Recipe, configs: Mapping[str, StageConfig], *, dtype: str
+    recipe: Recipe, configs: Mapping[str, StageConfig], *, dtype: str, folder: Path
 ) -> tuple[dict[str, Values], Values]:
     """Find out what a run would do, with what is on this machine; nothing is downloaded.
 
@@ -47,6 +49,7 @@ def make_plan(
         recipe: The run.
         configs: Its stages by name.
         dtype: Type that the backbones would be loaded in.
+        folder: An empty one, for examples that are too many for memory.
 
     Returns:
         Per stage ``examples`` and ``updates``, None if unknown; and
@@ -65,8 +68,8 @@ def make_plan(
     Raises:
         LayAlignError: Data or a configuration is there but cannot be used.
     """
-    reads = _reads(recipe, configs)
-    missing = [f"data: {read.where}" for read in reads if read.examples is None]
+    reads, examples = _read(recipe, configs, folder)
+    missing = [f"data: {read.where}" for read in reads if not read.found]
     folders = _backbone_folders(recipe, missing)
     outline = _outline(recipe, folders) if all(folders) else None
     processor = _processor(recipe, folders, missing)
@@ -74,8 +77,8 @@ def make_plan(
         processor.check_model(outline.config)
     stages, details = {}, {}
     for name, config in configs.items():
-        used = [read for read in reads if (read.stage, read.part) == (name, "train")]
-        stage = _Stage(name, config, recipe, used)
+        counts = [read.count for read in reads if (read.stage, read.part) == (name, "train")]
+        stage = _Stage(name, config, recipe, examples[name], counts)
         stages[name] = stage.counts()
         details[name] = stage.details(outline, processor, dtype)
     return stages, {
@@ -86,56 +89,58 @@ def make_plan(
     }
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Read:
-    """A data source and what it holds."""
+    """A data source, and what of it is on this machine."""
 
-    stage: str
-    part: str
-    where: str
-    examples: list[Example] | None
-    """None if the data is not on this machine."""
+    def __init__(self, stage: str, part: str, source: DataSource) -> None:
+        self.stage, self.part, self.source = stage, part, source
+        named = ((field, getattr(source, field, None)) for field in ("name", "path", "hub"))
+        field, self.where = next((field, str(value)) for field, value in named if value is not None)
+        self.found = field == "name" or (field == "path" and Path(self.where).exists())
+        self.count = 0 if self.found else _expected(source)
 
-    count: int | None
-    """Number of examples; None if unknown."""
+    def examples(self, load: Callable[[DataSource], Iterable[Example]]) -> Iterator[Example]:
+        """Yield and count what is there."""
+        for example in load(self.source) if self.found else ():
+            self.count = (self.count or 0) + 1
+            yield example
 
     def to_dict(self) -> Values:
-        found = self.examples is not None
         return {
-            **{name: getattr(self, name) for name in ("stage", "part", "where")},
-            "found": found,
+            **{name: getattr(self, name) for name in ("stage", "part", "where", "found")},
             "examples": self.count,
         }
 
 
-def _reads(recipe: Recipe, configs: Mapping[str, StageConfig]) -> list[_Read]:
-    """Read every source that is used, and see that no test question is trained on."""
-    guard = LeakGuard()
-    tested = [_read("evaluation", "test", source, guard.test) for source in recipe.data.evaluation]
-    load = {"train": guard.training, "dev": load_examples}
-    trained = [
-        _read(stage, part, source, load[part], learn=getattr(recipe.data, stage).learn)
-        for stage, part, source in recipe.data.sources()
-        if stage in configs
-    ]
-    guard.settle(recipe.data.on_leak)
-    return trained + tested
-
-
 def _read(
-    stage: str,
-    part: str,
-    source: DataSource,
-    load: Callable[[DataSource], Iterable[Example]],
-    *,
-    learn: Literal["target", "answer"] = "target",
-) -> _Read:
-    named = ((field, getattr(source, field, None)) for field in ("name", "path", "hub"))
-    field, where = next((field, str(value)) for field, value in named if value is not None)
-    here = field == "name" or (field == "path" and Path(where).exists())
-    examples = to_learn(load(source), learn) if here else None
-    count = _expected(source) if examples is None else len(examples)
-    return _Read(stage=stage, part=part, where=where, examples=examples, count=count)
+    recipe: Recipe, configs: Mapping[str, StageConfig], folder: Path
+) -> tuple[list[_Read], dict[str, Sequence[Example]]]:
+    """Read every source that is used, and see that no test question is trained on.
+
+    Returns:
+        All sources, and the training examples of each stage.
+    """
+    guard = LeakGuard()
+    reads = [
+        _Read(stage, part, source)
+        for stage, part, source in recipe.data.sources()
+        if stage in (*configs, "evaluation")
+    ]
+    load: dict[str, Callable[[DataSource], Iterable[Example]]]
+    load = {"test": guard.test, "train": guard.training, "dev": iter_examples}
+
+    def examples(stage: str, part: str) -> Iterator[Example]:
+        chosen = (read for read in reads if (read.stage, read.part) == (stage, part))
+        return chain.from_iterable(read.examples(load[part]) for read in chosen)
+
+    deque(examples("evaluation", "test"), maxlen=0)
+    train = {}
+    for name in configs:
+        learn = getattr(recipe.data, name).learn
+        train[name] = hold(to_learn(examples(name, "train"), learn), folder / f"{name}.arrow")
+        deque(to_learn(examples(name, "dev"), learn), maxlen=0)
+    guard.settle(recipe.data.on_leak)
+    return reads, train
 
 
 def _expected(source: DataSource) -> int | None:
@@ -213,12 +218,17 @@ class _Stage:
     """One stage of the plan."""
 
     def __init__(
-        self, name: str, config: StageConfig, recipe: Recipe, reads: Sequence[_Read]
+        self,
+        name: str,
+        config: StageConfig,
+        recipe: Recipe,
+        examples: Sequence[Example],
+        counts: Sequence[int | None],
     ) -> None:
         self.name, self.config, self.recipe = name, config, recipe
-        self.examples = [example for read in reads for example in read.examples or ()]
-        counts = [read.count for read in reads if read.count is not None]
-        self.n_examples = sum(counts) if len(counts) == len(reads) else None
+        self.examples = examples
+        known = [count for count in counts if count is not None]
+        self.n_examples = sum(known) if len(known) == len(counts) else None
         mixing = getattr(recipe.data, name).mix
         if mixing is not None:
             self.examples = mix(self.examples, mixing)
@@ -277,7 +287,7 @@ class _Stage:
         dataset = self._dataset(processor)
         sizes = byte_lengths(self.examples)
         sample = [self._tokens(dataset, i) for i in spread(range(len(sizes)), _SAMPLE)]
-        longest = sorted(range(len(sizes)), key=sizes.__getitem__)[-_LONGEST:]
+        longest = np.argsort(sizes, kind="stable")[-_LONGEST:].tolist()
         encoder, prompt, target = (
             max(column)
             for column in zip(*sample, *(self._tokens(dataset, i) for i in longest), strict=False)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from layalign.data import Example, LeakGuard, load_examples, mix
 from layalign.errors import ConfigError, TrainingError
 from layalign.eval.loading import load_bare, make_systems, read_finetune
 from layalign.eval.prompts import with_question
@@ -24,8 +24,9 @@ from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER
 from layalign.model.lexical import lexical_start
 from layalign.processing import LayAlignProcessor
 from layalign.train.arithmetic import fastest_arithmetic
-from layalign.train.batches import spread, to_learn
+from layalign.train.batches import spread_different
 from layalign.train.checkpoints import checkpoints, rename_when_complete
+from layalign.train.examples import RunExamples
 from layalign.train.finetune import finetune_language_model
 from layalign.train.measure import measure
 from layalign.train.plan import make_plan
@@ -41,6 +42,8 @@ from layalign.train.trainer import (
 
 RECIPE_NAME = "recipe.yaml"
 SUMMARY_NAME = "summary.json"
+# Removed in the end; nobody's own folder has this name.
+EXAMPLES_FOLDER = ".examples"
 
 
 def run_recipe(
@@ -54,14 +57,15 @@ def run_recipe(
 
     ``output_dir`` becomes a checkpoint with processor and recipe, which
     ``LayAlignModel.from_pretrained`` and the command line take. The stages' own checkpoints stand
-    in subfolders. With the stage ``finetune`` alone, the language model in the subfolder
-    ``language_model`` is the result, an ordinary folder of transformers.
+    in subfolders, and until the run is complete so do examples that are too many for memory. With
+    the stage ``finetune`` alone, the language model in the subfolder ``language_model`` is the
+    result, an ordinary folder of transformers.
 
     Args:
         recipe: From :func:`load_recipe`.
         resume: Go on with an interrupted run of the same recipe, in the stage where it stopped;
             start it if there is none. A finished run is left as it is.
-        dry_run: Only say what would be done; see :func:`make_plan`. Nothing is written.
+        dry_run: Only say what would be done; see :func:`make_plan`. Nothing is left behind.
         progress: Told how far each phase is.
 
     Raises:
@@ -70,18 +74,19 @@ def run_recipe(
     run = _Run(recipe, resume=resume, progress=progress)
     if dry_run:
         return run.plan()
+    run.check_folder()
     finished = run.folder / SUMMARY_NAME
     if resume and finished.exists():
-        run.claim_folder()
         return RunSummary.load(finished)
     with run.phase("data"):
-        run.load_data()
+        run.examples.load()
     run.claim_folder()
     with preserved_random_state():
         run.finetune()
         if run.composite:
             run.join()
         evaluation = run.evaluate()
+    run.examples.discard()
     return run.summary(evaluation)
 
 
@@ -98,13 +103,11 @@ class _Run:
         self.folder = Path(recipe.output_dir)
         self.stages: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
-        self.train_data: dict[str, list[Example]] = {}
-        self.dev_data: dict[str, list[Example]] = {}
-        self.test_data: list[Example] = []
         self.configs = {
             name: config for name in STAGES if (config := getattr(recipe.stage, name)) is not None
         }
         self.composite = recipe.stage.composite
+        self.examples = RunExamples(recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype: str = recipe.dtype
         self.attention = recipe.model.attn_implementation
@@ -126,25 +129,17 @@ class _Run:
             return None
         return lambda state: progress(phase, state.fraction, str(state))
 
-    def load_data(self) -> None:
-        """Read everything first: wrong paths show before anything takes long."""
-        guard = LeakGuard()
-        self.test_data = _joined(map(guard.test, self.recipe.data.evaluation))
-        for name in self.configs:
-            data = getattr(self.recipe.data, name)
-            train = to_learn(_joined(map(guard.training, data.train)), data.learn)
-            self.train_data[name] = mix(train, data.mix) if data.mix else train
-            self.dev_data[name] = to_learn(_joined(map(load_examples, data.dev)), data.learn)
-        guard.settle(self.recipe.data.on_leak)
-
     def plan(self) -> RunSummary:
         """What would be done."""
-        self.stages, plan = make_plan(self.recipe, self.configs, dtype=self.dtype)
+        with tempfile.TemporaryDirectory() as folder:
+            self.stages, plan = make_plan(
+                self.recipe, self.configs, dtype=self.dtype, folder=Path(folder)
+            )
         summary = self.summary(None, write=False)
         return dataclasses.replace(summary, dry_run=True, plan=plan)
 
-    def claim_folder(self) -> None:
-        """See that the folder is this run's, and leave the recipe in it.
+    def check_folder(self) -> None:
+        """See that the folder is this run's.
 
         Raises:
             TrainingError: Another run's results are there.
@@ -162,9 +157,16 @@ class _Run:
                     f"the recipe differs from the one that {self.folder} was begun with, in "
                     f"{', '.join(changed)}; set it back, or choose another output_dir"
                 )
+
+    def claim_folder(self) -> None:
+        """Leave the recipe in the folder.
+
+        Raises:
+            TrainingError: It cannot be written.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_recipe(recorded, self.recipe)
+            save_recipe(self.folder / RECIPE_NAME, self.recipe)
         except OSError as error:
             raise TrainingError(
                 f"cannot write to {self.folder} ({error.strerror}); choose another output_dir"
@@ -191,10 +193,10 @@ class _Run:
             finetune_language_model(
                 language_model.to(self.device),  # type: ignore[arg-type]
                 made.tokenizer,
-                self.train_data["finetune"],
+                self.examples.train["finetune"],
                 config=self.configs["finetune"],
                 prompt_template=with_question(made.prompt_template),
-                dev_examples=self.dev_data["finetune"],
+                dev_examples=self.examples.dev["finetune"],
                 output_dir=temporary,
                 progress=self.report("finetune"),
             )
@@ -238,16 +240,12 @@ class _Run:
         if self.recipe.model.init != "lexical" or begun:
             return
         settings = self.recipe.model.lexical
-        # All of it English: what the stages are to say and what the language model has read. A wide
-        # vocabulary matters, because a word that is missing here is a word without a soft token.
-        english = [e.target for name in self.composite for e in self.train_data[name] if e.target]
-        english += [e.text for e in self.train_data.get("finetune", ())]
         progress = self.progress
         with self.phase("lexical"):
             error = lexical_start(
                 self.model,
                 self.processor,
-                spread(list(dict.fromkeys(english)), settings.texts),
+                spread_different(self.examples.english, settings.texts),
                 updates=settings.updates,
                 batch_size=settings.batch_size,
                 lr=settings.lr,
@@ -262,10 +260,10 @@ class _Run:
             result = train_stage(
                 self.model,
                 self.processor,
-                self.train_data[name],
+                self.examples.train[name],
                 self.configs[name],
                 output_dir=self.folder / name,
-                dev_examples=self.dev_data[name],
+                dev_examples=self.examples.dev[name],
                 resume=self.resume,
                 progress=self.report(name),
             )
@@ -279,15 +277,14 @@ class _Run:
 
     def evaluate(self) -> dict[str, Any] | None:
         """Measure what was trained, if there is something to measure on."""
-        if not self.test_data:
+        if not self.examples.test:
             return None
-        trained = self.composite or list(self.configs)
         with self.phase("evaluation"):
             return measure(
                 self.systems(),
-                self.test_data,
+                self.examples.test,
                 self.recipe.evaluation,
-                trained={e.language for name in trained for e in self.train_data[name]},
+                trained=self.examples.trained_languages(),
                 progress=self.progress,
             )
 
@@ -317,7 +314,3 @@ class _Run:
         if write:
             write_json(self.folder / SUMMARY_NAME, summary.to_dict())
         return summary
-
-
-def _joined(sources: Iterable[Iterable[Example]]) -> list[Example]:
-    return [example for source in sources for example in source]

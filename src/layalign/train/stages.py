@@ -60,7 +60,8 @@ class StageConfig:
     """Limit: encoder and language-model tokens, without padding."""
 
     max_minutes: float | None = None
-    """Limit: wall-clock minutes, evaluation and checkpoints included."""
+    """Limit: wall-clock minutes; evaluation and checkpoints are included, and so is tokenising
+    what is on disk."""
 
     warmup: float = 0.05
     """Share of the stage over which the learning rate rises."""

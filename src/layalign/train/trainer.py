@@ -90,7 +90,8 @@ def train_stage(
     Args:
         model: On the device to train on.
         processor: Template and lengths are the stage's where the stage sets them.
-        examples: Each with a target.
+        examples: Each with a target; in memory, or on disk as :func:`layalign.data.hold` leaves
+            them.
         config: The stage.
         output_dir: Checkpoints go here, as ``checkpoint-<update>``.
         dev_examples: To measure and to choose the best checkpoint.

@@ -1,0 +1,95 @@
+"""The examples of a run, all read before anything else begins."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+from layalign.data import Example, LeakGuard, hold, iter_examples, mix
+from layalign.train.batches import to_learn
+from layalign.train.recipe import DataRecipe, StageData
+
+
+class RunExamples:
+    """What a run trains and tests on: few examples in memory, many in files.
+
+    Args:
+        settings: Where they come from.
+        stages: Names of the stages that are run.
+        folder: For the files, see :func:`layalign.data.hold`. What is there from an earlier session
+            of the same run is found again.
+
+    Attributes:
+        train: Training examples of each stage, mixed.
+        dev: Development examples of each stage.
+        test: Examples to evaluate on.
+    """
+
+    def __init__(self, settings: DataRecipe, stages: Collection[str], folder: Path) -> None:
+        """Begin without examples."""
+        self.settings = settings
+        self.stages = stages
+        self.folder = folder
+        self.train: dict[str, Sequence[Example]] = {}
+        self.dev: dict[str, Sequence[Example]] = {}
+        self.test: list[Example] = []
+
+    def load(self) -> None:
+        """Read everything, so that wrong paths show before anything takes long.
+
+        Raises:
+            LayAlignError: Data cannot be read or held, or test questions are trained on. No file is
+                left then, but those of an earlier session.
+        """
+        begun = self.folder.exists()
+        try:
+            self._load()
+        except BaseException:
+            if not begun:
+                self.discard()
+            raise
+
+    def _load(self) -> None:
+        guard = LeakGuard()
+        self.test = list(chain.from_iterable(map(guard.test, self.settings.evaluation)))
+        for name in self.stages:
+            data: StageData = getattr(self.settings, name)
+            train, dev = (
+                hold(
+                    to_learn(chain.from_iterable(sources), data.learn),
+                    self.folder / f"{name}-{part}.arrow",
+                )
+                for part, sources in (
+                    ("train", map(guard.training, data.train)),
+                    ("dev", map(iter_examples, data.dev)),
+                )
+            )
+            self.train[name] = mix(train, data.mix) if data.mix else train
+            self.dev[name] = dev
+        guard.settle(self.settings.on_leak)
+
+    def discard(self) -> None:
+        """Delete the files, and the folder that they are in if nothing else is there."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):
+                self.folder.parent.rmdir()
+
+    def english(self) -> Iterator[str]:
+        """Yield all English: what the two stages are to say, and what the fine-tune reads.
+
+        A wide vocabulary matters for the lexical start: a word that is missing there is a word
+        without a soft token.
+        """
+        for name, examples in self.train.items():
+            if name != "finetune":
+                yield from (example.target for example in examples if example.target)
+        yield from (example.text for example in self.train.get("finetune", ()))
+
+    def trained_languages(self) -> set[str]:
+        """Languages that the two stages train on; without them, that the fine-tune does."""
+        names = [name for name in self.train if name != "finetune"] or list(self.train)
+        return {e.language for e in chain.from_iterable(self.train[name] for name in names)}
