@@ -32,7 +32,10 @@ def ship(run: Path, target: Path) -> None:
     for name in COPIED:
         shutil.copyfile(run / name, target / name)
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
-    config["language_model"] = base.name_or_path  # what it is called, not where the run was
+    # What they are called, not where they were.
+    config["language_model"] = base.name_or_path
+    config["text_config"]["_name_or_path"] = base.name_or_path
+    config["encoder_config"]["_name_or_path"] = config["encoder"]
     text = json.dumps(config, indent=2, sort_keys=True)
     (target / "config.json").write_text(text + "\n", encoding="utf-8")
     places = [WEIGHTS_NAME, f"{LANGUAGE_MODEL_FOLDER}/{LORA[1]}"]

@@ -147,7 +147,7 @@ def _load_language_model(
     # Of what is stored: how the sums of a merge are rounded depends on the machine.
     found = fingerprint(adapted)
     model = adapted.merge_and_unload()
-    model.name_or_path = name_or_path
+    model.name_or_path = model.config.name_or_path = name_or_path
     return model, found
 
 
@@ -169,7 +169,7 @@ def outline_backbones(
         outline_language_model(_load_config(name, "language model", revision)),
     )
     for outline, given in zip(outlines, (encoder, language_model), strict=True):
-        outline.name_or_path = str(given)
+        outline.name_or_path = outline.config.name_or_path = str(given)
     return outlines
 
 
@@ -263,7 +263,8 @@ def _load(model_class: Any, name_or_path: str, role: str, **kwargs: Any) -> PreT
         raise BackboneError(
             f"cannot load the {role} {name_or_path!r} as {model_class.__name__}: {reason}"
         ) from error
-    model.name_or_path = name_or_path  # an embedded model's folder is elsewhere on other machines
+    # An embedded model's folder is elsewhere on other machines.
+    model.name_or_path = model.config.name_or_path = name_or_path
     return model
 
 
