@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from factories import make_tokenizer
-from layalign.data.tokens import counter, load_tokenizer
+from layalign.data.tokens import counter
 from layalign.errors import ConfigError
+from layalign.model.tokenizers import load_tokenizer
 
 
 @pytest.fixture
