@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from torch import Tensor
@@ -181,6 +183,24 @@ def test_eager_equals_sdpa(family: str) -> None:
         for name in ("eager", "sdpa")
     ]
     assert_same(*found)
+
+
+# torch compiles this one. On a CPU it can do no backward pass, and cannot decode padded rows.
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles FlexAttention with g++")
+def test_flex_attention_equals_sdpa_also_in_generation() -> None:
+    batch = make_batch(targets=False)
+    sdpa, flex = (
+        make_model(make_language_model("llama", attn_implementation=name))
+        for name in ("sdpa", "flex_attention")
+    )
+    with torch.no_grad():
+        assert_same(real_logits(flex, batch), real_logits(sdpa, batch))
+        greedy = {"do_sample": False, "max_new_tokens": 4, "eos_token_id": None, "pad_token_id": 0}
+        assert torch.equal(
+            *(model.generate(**row_of(batch, 0), **greedy) for model in (flex, sdpa))
+        )
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
