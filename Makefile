@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := quickstart,train,data,eval,dev
+EXTRAS := quickstart,train,data,eval,analysis,dev
 STAMP := $(VENV)/.installed
 ARGS ?=
 # Several test processes share the cores; more threads in each of them only get in the way.
