@@ -1,0 +1,279 @@
+"""Where the marks of the charts stand; the template draws them as SVG.
+
+Lengths are in the units of the drawing, about a pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from layalign.report.records import Curve, Figure, Method, Scores
+
+if TYPE_CHECKING:
+    from layalign.analysis.weights import Weights
+
+WIDTH = 720
+SERIES = 8
+"""How many methods have a colour of their own."""
+_POINTS = 160
+LEVELS = 6
+"""Shades of a heat map to each side of zero."""
+BAR, GAP, LABEL, VALUE, TOP = 12, 12, 150, 52, 24
+PLOT_HEIGHT, PLOT_LEFT, PLOT_BOTTOM = 200, 46, 34
+PLOT_WIDTH = 440
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One bar of a bar chart."""
+
+    y: float
+    series: int
+    label: str
+    figure: Figure
+    start: float
+    end: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarRow:
+    """Bars of one language, or of a layer."""
+
+    label: str
+    tag: str
+    y: float
+    """Of the middle of the label."""
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarChart:
+    """Bars to the right, the figures at the right edge."""
+
+    rows: tuple[BarRow, ...]
+    ticks: tuple[tuple[float, str], ...]
+    height: float
+    series: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineChart:
+    """The losses of a stage."""
+
+    train: str
+    """Points of the line, as SVG wants them."""
+    dev: tuple[tuple[float, float], ...]
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    rows: tuple[tuple[int, float, float | None], ...]
+    """For the table: updates done, loss of training, loss on the development set."""
+    window: int
+    """Updates that a point is the mean of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell of a heat map."""
+
+    x: float
+    y: float
+    shade: str
+    """``p0`` … for weights from zero up, ``n1`` … for those below."""
+    weight: float
+    encoder_layer: int
+    language_layer: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatMap:
+    """Weights of encoder layers (across) in LLM layers (down)."""
+
+    cells: tuple[Cell, ...]
+    largest: float
+    width: float
+    height: float
+    cell: tuple[float, float]
+    columns: tuple[tuple[float, str], ...]
+    rows: tuple[tuple[float, str], ...]
+
+
+def ticks(top: float) -> list[float]:
+    """Round numbers from 0 to the first at or above ``top``, at most seven."""
+    step = 10.0 ** math.floor(math.log10(top)) if top > 0 else 1.0
+    step = next(step * f for f in (0.2, 0.5, 1, 2) if step * f * 6 >= top)
+    return [step * n for n in range(math.ceil(top / step - 1e-9) + 1)] if top > 0 else [0.0, step]
+
+
+def bar_chart(scores: Scores) -> BarChart:
+    """Lay out the score of every method in every language, with its interval."""
+    ends = [f.high or f.value for m in scores.methods for f in m.languages.values()]
+    marks = ticks(max([*ends, 1.0]))
+    scale = (WIDTH - LABEL - VALUE) / marks[-1]
+    rows, y = [], float(TOP)
+    for language in scores.languages:
+        shown = [(n, m) for n, m in enumerate(scores.methods) if language.tag in m.languages]
+        bars = tuple(
+            _bar(y + place * BAR, number, method, language.tag, scale)
+            for place, (number, method) in enumerate(shown)
+        )
+        label_y = y + BAR * len(shown) / 2
+        rows.append(BarRow(label=language.name, tag=language.tag, y=label_y, bars=bars))
+        y += BAR * len(shown) + GAP
+    return BarChart(
+        rows=tuple(rows),
+        ticks=tuple((LABEL + mark * scale, f"{mark:g}") for mark in marks),
+        height=y,
+        series=tuple(method.label for method in scores.methods),
+    )
+
+
+def _bar(y: float, series: int, method: Method, tag: str, scale: float) -> Bar:
+    figure = method.languages[tag]
+    return Bar(
+        y=y,
+        series=series % SERIES,
+        label=method.label,
+        figure=figure,
+        start=LABEL,
+        end=LABEL + figure.value * scale,
+        low=None if figure.low is None else LABEL + figure.low * scale,
+        high=None if figure.high is None else LABEL + figure.high * scale,
+    )
+
+
+def line_chart(curve: Curve) -> LineChart:
+    """Lay out the losses of a stage; of many updates, each point is a mean of neighbours."""
+    updates = len(curve.losses)
+    window = max(1, math.ceil(updates / _POINTS))
+    means = [
+        (min(start + window, updates), _mean(curve.losses[start : start + window]))
+        for start in range(0, updates, window)
+    ]
+    last = max([updates, *(update for update, _ in curve.dev)])
+    y_marks = ticks(max([loss for _, loss in means] + [loss for _, loss in curve.dev]))
+    right, bottom = PLOT_WIDTH - 12, PLOT_HEIGHT - PLOT_BOTTOM
+
+    def place(update: float, loss: float) -> tuple[float, float]:
+        x = PLOT_LEFT + (right - PLOT_LEFT) * update / last
+        return round(x, 1), round(bottom - (bottom - 10) * loss / y_marks[-1], 1)
+
+    return LineChart(
+        train=" ".join(f"{x},{y}" for x, y in (place(*point) for point in means)),
+        dev=tuple(place(*point) for point in curve.dev),
+        x_ticks=tuple((place(u, 0)[0], f"{u:g}") for u in ticks(last) if u <= last),
+        y_ticks=tuple((place(0, loss)[1], f"{loss:g}") for loss in y_marks),
+        rows=_loss_rows(means, curve),
+        window=window,
+    )
+
+
+def _loss_rows(
+    means: Sequence[tuple[int, float]], curve: Curve
+) -> tuple[tuple[int, float, float | None], ...]:
+    """Where the development loss was taken, or ten points of the training."""
+    if curve.dev:
+        nearest = [min(means, key=lambda point: abs(point[0] - u)) for u, _ in curve.dev]
+        return tuple((u, near[1], loss) for (u, loss), near in zip(curve.dev, nearest, strict=True))
+    chosen = sorted({round(n * (len(means) - 1) / 9) for n in range(10)})
+    return tuple((*means[n], None) for n in chosen)
+
+
+def gate_chart(layers: Sequence[int], gates: Sequence[float]) -> BarChart | None:
+    """Lay out the gate of every fused LLM layer; None where there is no number for a layer."""
+    if not all(map(math.isfinite, gates)):
+        return None
+    marks = ticks(max([abs(gate) for gate in gates]))
+    half = (WIDTH - LABEL - VALUE) / 2
+    zero, scale = LABEL + half, half / marks[-1]
+    rows = tuple(
+        BarRow(
+            label=f"Layer {layer}",
+            tag="",
+            y=TOP + (n + 0.5) * BAR,
+            bars=(_gate_bar(n, layer, gate, zero, scale),),
+        )
+        for n, (layer, gate) in enumerate(zip(layers, gates, strict=True))
+    )
+    values = [-mark for mark in reversed(marks[1:])] + marks
+    return BarChart(
+        rows=rows,
+        ticks=tuple((zero + value * scale, f"{value:.3g}") for value in values),
+        height=TOP + BAR * len(rows) + GAP,
+        series=(),
+    )
+
+
+def _gate_bar(number: int, layer: int, gate: float, zero: float, scale: float) -> Bar:
+    from layalign.eval.metrics import Mean
+
+    return Bar(
+        y=TOP + number * BAR,
+        series=0 if gate >= 0 else 1,
+        label=f"layer {layer}",
+        figure=Mean(value=gate),
+        start=min(zero, zero + gate * scale),
+        end=max(zero, zero + gate * scale),
+        low=None,
+        high=None,
+    )
+
+
+def heat_map(weights: Weights, mixing: Sequence[Sequence[float]], largest: float) -> HeatMap:
+    """Lay out the mixing weights of keys or of values.
+
+    Args:
+        weights: For the numbers of the layers.
+        mixing: ``(n_fused, n_enc_used)``.
+        largest: The absolute weight that the darkest shade stands for.
+    """
+    left, top, height = 44, 10, 13.0
+    width = (340 - left) / len(weights.encoder_layers)
+    cells = tuple(
+        Cell(
+            x=round(left + column * width, 2),
+            y=top + row * height,
+            shade=_shade(float(weight), largest),
+            weight=float(weight),
+            encoder_layer=weights.encoder_layers[column],
+            language_layer=weights.language_layers[row],
+        )
+        for row, line in enumerate(mixing)
+        for column, weight in enumerate(line)
+    )
+    bottom = top + height * len(weights.language_layers)
+    return HeatMap(
+        cells=cells,
+        largest=largest,
+        width=340,
+        height=bottom + 36,
+        cell=(round(width, 2), height),
+        columns=_every_other(weights.encoder_layers, left + width / 2, width),
+        rows=_every_other(weights.language_layers, top + height / 2, height),
+    )
+
+
+def _every_other(layers: Sequence[int], first: float, step: float) -> tuple[tuple[float, str], ...]:
+    """Labels of layers, thinned out where they would touch."""
+    stride = math.ceil(16 / step) if len(layers) > 1 else 1
+    return tuple(
+        (first + n * step, str(layer)) for n, layer in enumerate(layers) if n % stride == 0
+    )
+
+
+def _shade(weight: float, largest: float) -> str:
+    level = round(LEVELS * min(1.0, abs(weight) / largest)) if largest else 0
+    return f"{'n' if weight < 0 and level else 'p'}{level}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def levels(weights: Mapping[str, Sequence[Sequence[float]]]) -> float:
+    """The largest absolute weight of all maps, so that their shades mean the same."""
+    return max(abs(float(w)) for mixing in weights.values() for line in mixing for w in line)

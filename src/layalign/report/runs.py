@@ -1,0 +1,133 @@
+"""Read the folder of a training run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from layalign.errors import ConfigError, DataError
+from layalign.report.files import read_json, understood
+from layalign.report.records import Contents, Curve, Run, Scores
+from layalign.report.summaries import Column, summary_scores
+from layalign.yaml_files import read_yaml
+
+if TYPE_CHECKING:
+    from layalign.analysis.weights import Weights
+
+RECIPE_NAME = "recipe.yaml"
+SUMMARY_NAME = "summary.json"
+WEIGHTS_NAME = "model.safetensors"
+_COUNTS = ("updates", "examples", "tokens", "seconds")
+
+
+def read_run(folder: Path) -> Contents:
+    """Read a run: its losses, weights, evaluation and answers, as far as they are there.
+
+    Raises:
+        DataError: A file is damaged.
+        CheckpointError: The weights are.
+    """
+    path = folder / SUMMARY_NAME
+    recipe = _recipe(folder)
+    summary = read_json(path) if path.is_file() else {}
+    with understood(path):
+        stages = {name: _curve(stage) for name, stage in (summary.get("stages") or {}).items()}
+        scores = _scores(folder, summary, recipe)
+        facts = _facts(recipe, summary)
+        versions = {str(k): str(v) for k, v in (summary.get("versions") or {}).items()}
+    text = (folder / RECIPE_NAME).read_text(encoding="utf-8") if recipe else ""
+    run = Run(
+        name=str(folder),
+        recipe=text,
+        facts=facts,
+        stages={name: curve for name, curve in stages.items() if curve.losses},
+        weights=_weights(folder),
+    )
+    command = shlex.join(["layalign", "train", str(folder / RECIPE_NAME)])
+    return Contents(
+        scores=scores, runs=(run,), commands=(command,) if recipe else (), versions=versions
+    )
+
+
+def answers_of(folder: Path) -> Path:
+    """Where the answers of a run's own system are."""
+    path = folder / SUMMARY_NAME
+    slug = _own_system(read_json(path)) if path.is_file() else "layalign"
+    return _predictions(folder, slug)
+
+
+def _predictions(folder: Path, slug: str) -> Path:
+    return folder / "predictions" / f"{slug}.jsonl"
+
+
+def _own_system(summary: Mapping[str, Any]) -> str:
+    """The slug of what was trained; runs of earlier versions do not say it."""
+    return str(summary.get("system") or "layalign")
+
+
+def _recipe(folder: Path) -> dict[str, Any]:
+    path = folder / RECIPE_NAME
+    if not path.is_file():
+        return {}
+    try:
+        return read_yaml(path)
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _curve(stage: Mapping[str, Any]) -> Curve:
+    return Curve(
+        losses=tuple(map(float, stage.get("losses") or ())),
+        dev=tuple((int(r["update"]), float(r["loss"])) for r in stage.get("dev") or ()),
+        facts={name: float(stage[name]) for name in _COUNTS if stage.get(name) is not None},
+    )
+
+
+def _scores(
+    folder: Path, summary: Mapping[str, Any], recipe: Mapping[str, Any]
+) -> tuple[Scores, ...]:
+    evaluation = summary.get("evaluation")
+    if not evaluation:
+        return ()
+    settings = recipe.get("evaluation") or {}
+    data = (recipe.get("data") or {}).get("evaluation")
+    own = _own_system(summary)
+    slugs = {"bare": "bare_llm", "layalign": "layalign" if own == "bare_llm" else own}
+    scores = summary_scores(
+        {"metric": settings.get("metric"), **evaluation},
+        {key: Column(slug, _predictions(folder, slug)) for key, slug in slugs.items()},
+        title="Questions of the recipe",
+        asked=json.dumps([data, settings.get("metric")], default=str, sort_keys=True),
+        source=str(folder),
+    )
+    return (scores,)
+
+
+def _facts(recipe: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
+    model = recipe.get("model") or {}
+    seconds = sum((summary.get("seconds") or {}).values())
+    memory, parameters = summary.get("peak_memory_gib"), summary.get("trained_parameters")
+    facts = {
+        "Method": recipe.get("method"),
+        "Encoder": model.get("encoder"),
+        "Language model": model.get("language_model"),
+        "Aligner": model.get("aligner"),
+        "Seed": summary.get("seed", recipe.get("seed")),
+        "Trained parameters": None if parameters is None else f"{parameters:,}",
+        "Minutes": f"{seconds / 60:.1f}" if seconds else None,
+        "Peak memory": None if memory is None else f"{memory:.1f} GiB",
+        "State": None if summary else "not finished",
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _weights(folder: Path) -> Weights | None:
+    if not all((folder / name).is_file() for name in (WEIGHTS_NAME, "config.json")):
+        return None
+    from layalign.analysis.weights import read_weights
+
+    weights = read_weights(folder)
+    return weights if len(weights.gates) else None
