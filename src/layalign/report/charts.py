@@ -5,25 +5,22 @@ Lengths are in the units of the drawing, about a pixel.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from layalign.analysis.weights import Weights
+from layalign.eval.metrics import Mean
 from layalign.report.records import Curve, Figure, Method, Scores
 
-if TYPE_CHECKING:
-    from layalign.analysis.weights import Weights
-
 WIDTH = 720
-SERIES = 8
-"""How many methods have a colour of their own."""
+_OURS, _BARE, _OTHERS = 0, 7, (1, 2, 3, 4, 5, 6)
 _POINTS = 160
 LEVELS = 6
 """Shades of a heat map to each side of zero."""
 BAR, GAP, LABEL, VALUE, TOP = 12, 12, 150, 52, 24
-PLOT_HEIGHT, PLOT_LEFT, PLOT_BOTTOM = 200, 46, 34
-PLOT_WIDTH = 440
+PLOT_WIDTH, PLOT_HEIGHT, PLOT_LEFT, PLOT_BOTTOM = 380, 190, 46, 34
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +28,7 @@ class Bar:
     """One bar of a bar chart."""
 
     y: float
-    series: int
+    colour: int
     label: str
     figure: Figure
     start: float
@@ -58,7 +55,8 @@ class BarChart:
     rows: tuple[BarRow, ...]
     ticks: tuple[tuple[float, str], ...]
     height: float
-    series: tuple[str, ...]
+    legend: tuple[tuple[int, str], ...]
+    """Number of the colour, and what has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +83,7 @@ class Cell:
     shade: str
     """``p0`` … for weights from zero up, ``n1`` … for those below."""
     weight: float
-    encoder_layer: int
+    encoder_layer: str
     language_layer: int
 
 
@@ -104,9 +102,21 @@ class HeatMap:
 
 def ticks(top: float) -> list[float]:
     """Round numbers from 0 to the first at or above ``top``, at most seven."""
-    step = 10.0 ** math.floor(math.log10(top)) if top > 0 else 1.0
-    step = next(step * f for f in (0.2, 0.5, 1, 2) if step * f * 6 >= top)
-    return [step * n for n in range(math.ceil(top / step - 1e-9) + 1)] if top > 0 else [0.0, step]
+    if top < 1e-9:
+        return [0.0, 1.0]
+    power = 10.0 ** math.floor(math.log10(top))
+    step = next(power * factor for factor in (0.2, 0.5, 1, 2) if power * factor * 6 >= top)
+    return [step * n for n in range(math.ceil(top / step - 1e-9) + 1)]
+
+
+def colours(methods: Sequence[Method]) -> list[int]:
+    """Give every method a colour: LayAlign and the bare model the same ones in all charts."""
+    free, found = {"layalign": _OURS, "bare_llm": _BARE, "base": _BARE}, []
+    others = itertools.cycle(_OTHERS)
+    for method in methods:
+        colour = free.pop(method.name, None)
+        found.append(next(others) if colour is None or colour in found else colour)
+    return found
 
 
 def bar_chart(scores: Scores) -> BarChart:
@@ -114,12 +124,13 @@ def bar_chart(scores: Scores) -> BarChart:
     ends = [f.high or f.value for m in scores.methods for f in m.languages.values()]
     marks = ticks(max([*ends, 1.0]))
     scale = (WIDTH - LABEL - VALUE) / marks[-1]
+    coloured = list(zip(colours(scores.methods), scores.methods, strict=True))
     rows, y = [], float(TOP)
     for language in scores.languages:
-        shown = [(n, m) for n, m in enumerate(scores.methods) if language.tag in m.languages]
+        shown = [(c, m) for c, m in coloured if language.tag in m.languages]
         bars = tuple(
-            _bar(y + place * BAR, number, method, language.tag, scale)
-            for place, (number, method) in enumerate(shown)
+            _bar(y + place * BAR, colour, method, language.tag, scale)
+            for place, (colour, method) in enumerate(shown)
         )
         label_y = y + BAR * len(shown) / 2
         rows.append(BarRow(label=language.name, tag=language.tag, y=label_y, bars=bars))
@@ -128,15 +139,15 @@ def bar_chart(scores: Scores) -> BarChart:
         rows=tuple(rows),
         ticks=tuple((LABEL + mark * scale, f"{mark:g}") for mark in marks),
         height=y,
-        series=tuple(method.label for method in scores.methods),
+        legend=tuple((colour, method.label) for colour, method in coloured),
     )
 
 
-def _bar(y: float, series: int, method: Method, tag: str, scale: float) -> Bar:
+def _bar(y: float, colour: int, method: Method, tag: str, scale: float) -> Bar:
     figure = method.languages[tag]
     return Bar(
         y=y,
-        series=series % SERIES,
+        colour=colour,
         label=method.label,
         figure=figure,
         start=LABEL,
@@ -165,7 +176,7 @@ def line_chart(curve: Curve) -> LineChart:
     return LineChart(
         train=" ".join(f"{x},{y}" for x, y in (place(*point) for point in means)),
         dev=tuple(place(*point) for point in curve.dev),
-        x_ticks=tuple((place(u, 0)[0], f"{u:g}") for u in ticks(last) if u <= last),
+        x_ticks=tuple((place(u, 0)[0], f"{u:g}") for u in ticks(last) if u <= last and u % 1 == 0),
         y_ticks=tuple((place(0, loss)[1], f"{loss:g}") for loss in y_marks),
         rows=_loss_rows(means, curve),
         window=window,
@@ -202,18 +213,19 @@ def gate_chart(layers: Sequence[int], gates: Sequence[float]) -> BarChart | None
     values = [-mark for mark in reversed(marks[1:])] + marks
     return BarChart(
         rows=rows,
-        ticks=tuple((zero + value * scale, f"{value:.3g}") for value in values),
+        ticks=tuple(
+            (zero + value * scale, f"{value:.3g}".replace("-", "\N{MINUS SIGN}"))
+            for value in values
+        ),
         height=TOP + BAR * len(rows) + GAP,
-        series=(),
+        legend=(),
     )
 
 
 def _gate_bar(number: int, layer: int, gate: float, zero: float, scale: float) -> Bar:
-    from layalign.eval.metrics import Mean
-
     return Bar(
         y=TOP + number * BAR,
-        series=0 if gate >= 0 else 1,
+        colour=_OURS if gate >= 0 else _OTHERS[0],
         label=f"layer {layer}",
         figure=Mean(value=gate),
         start=min(zero, zero + gate * scale),
@@ -221,6 +233,11 @@ def _gate_bar(number: int, layer: int, gate: float, zero: float, scale: float) -
         low=None,
         high=None,
     )
+
+
+def largest_weight(*maps: Sequence[Sequence[float]]) -> float:
+    """The largest absolute weight of all maps, so that their shades mean the same."""
+    return max(abs(float(weight)) for mixing in maps for line in mixing for weight in line)
 
 
 def heat_map(weights: Weights, mixing: Sequence[Sequence[float]], largest: float) -> HeatMap:
@@ -232,14 +249,17 @@ def heat_map(weights: Weights, mixing: Sequence[Sequence[float]], largest: float
         largest: The absolute weight that the darkest shade stands for.
     """
     left, top, height = 44, 10, 13.0
-    width = (340 - left) / len(weights.encoder_layers)
+    layers = [str(layer) for layer in weights.encoder_layers]
+    if len(mixing[0]) != len(layers):
+        layers = ["mean"]  # of them all, which the aligner may be fed with
+    width = (340 - left) / len(layers)
     cells = tuple(
         Cell(
             x=round(left + column * width, 2),
             y=top + row * height,
             shade=_shade(float(weight), largest),
             weight=float(weight),
-            encoder_layer=weights.encoder_layers[column],
+            encoder_layer=layers[column],
             language_layer=weights.language_layers[row],
         )
         for row, line in enumerate(mixing)
@@ -252,12 +272,14 @@ def heat_map(weights: Weights, mixing: Sequence[Sequence[float]], largest: float
         width=340,
         height=bottom + 36,
         cell=(round(width, 2), height),
-        columns=_every_other(weights.encoder_layers, left + width / 2, width),
+        columns=_every_other(layers, left + width / 2, width),
         rows=_every_other(weights.language_layers, top + height / 2, height),
     )
 
 
-def _every_other(layers: Sequence[int], first: float, step: float) -> tuple[tuple[float, str], ...]:
+def _every_other(
+    layers: Sequence[object], first: float, step: float
+) -> tuple[tuple[float, str], ...]:
     """Labels of layers, thinned out where they would touch."""
     stride = math.ceil(16 / step) if len(layers) > 1 else 1
     return tuple(
@@ -272,8 +294,3 @@ def _shade(weight: float, largest: float) -> str:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def levels(weights: Mapping[str, Sequence[Sequence[float]]]) -> float:
-    """The largest absolute weight of all maps, so that their shades mean the same."""
-    return max(abs(float(w)) for mixing in weights.values() for line in mixing for w in line)

@@ -69,10 +69,21 @@ def read_predictions(path: Path) -> list[Prediction]:
     for number, line in enumerate(lines, start=1):
         try:
             values = json.loads(line, **_STRICT)
-            found[values["index"]] = Prediction(**{name: values[name] for name in _PREDICTION})
+            found[int(values["index"])] = _prediction(values)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: is not a prediction; {_ADVICE}") from error
     return [found[index] for index in sorted(found)]
+
+
+def _prediction(values: dict[str, Any]) -> Prediction:
+    prediction = Prediction(**{name: values[name] for name in _PREDICTION})
+    optional = (prediction.answer, prediction.parsed, prediction.reference)
+    texts = (prediction.language, prediction.text, prediction.output)
+    if not all(isinstance(text, str) for text in (*texts, *(t for t in optional if t is not None))):
+        raise TypeError("text is expected")
+    if prediction.correct not in (None, True, False):
+        raise TypeError("correct is true, false or null")
+    return prediction
 
 
 def _finite(text: str) -> float:

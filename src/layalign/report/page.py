@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 REPORT_NAME = "report.html"
+TITLE = "layalign report"
 # What tells our own page from any other file; stands near its beginning.
 _MARK = '<meta name="generator" content="layalign report">'
 _GROUPS = {
@@ -38,7 +39,7 @@ def write_report(
     folders: Sequence[str | PathLike[str]],
     *,
     output: str | PathLike[str] | None = None,
-    title: str = "layalign report",
+    title: str = TITLE,
 ) -> Path:
     """Write one HTML file about runs, evaluations and comparisons, in any mixture.
 
@@ -67,6 +68,7 @@ def write_report(
     found = [read_folder(place) for place in places]
     _check_free(check_output(path))
     words = ["layalign", "report", *places, "--output", str(path)]
+    words += [] if title == TITLE else ["--title", title]
     write_text(path, _render(environment, found, title, shlex.join(words)))
     return path
 
@@ -144,11 +146,11 @@ def _run_context(run: Run) -> dict[str, Any]:
         "gates": None,
         "maps": {},
     }
-    if run.weights is not None:
-        weights = run.weights
+    weights = run.weights
+    if weights is not None and weights.keys is not None and weights.values is not None:
+        mixing = {"keys": weights.keys.tolist(), "values": weights.values.tolist()}
         context["gates"] = charts.gate_chart(weights.language_layers, weights.gates)
-        mixing = {"keys": weights.keys, "values": weights.values}
-        largest = charts.levels(mixing)
+        largest = charts.largest_weight(*mixing.values())
         context["maps"] = {
             name: charts.heat_map(weights, rows, largest) for name, rows in mixing.items()
         }

@@ -103,7 +103,7 @@ def _read_comparison(folder: Path) -> Contents:
         )
     with understood(path):
         methods = tuple(_method(folder, *item) for item in values["methods"].items())
-        reference = next(m.label for m in methods if m.name == values["reference"])
+        labels = {method.name: method.label for method in methods}
         places = [folder / run for m in values["methods"].values() for run in m["runs"].values()]
         scores = Scores(
             title=f"Comparison of methods: {values['recipe']}",
@@ -112,7 +112,7 @@ def _read_comparison(folder: Path) -> Contents:
             languages=read_languages(values["languages"]),
             groups={group: tuple(tags) for group, tags in values["groups"].items()},
             methods=methods,
-            reference=reference,
+            reference=labels[values["reference"]],
             notes=_notes(values),
         )
         commands = tuple(map(str, values["commands"]))
@@ -133,20 +133,28 @@ def _method(folder: Path, name: str, values: Mapping[str, Any]) -> Method:
         languages={tag: figure(row) for tag, row in values["languages"].items()},
         averages={group: figure(row) for group, row in values["averages"].items()},
         versus=versus and {g: _difference(row) for g, row in versus["averages"].items()},
-        cost=Cost(**{field.name: cost[field.name] for field in fields(Cost)}),
+        cost=Cost(**{field.name: _known(cost[field.name]) for field in fields(Cost)}),
         predictions=answers,
         seed=None if seed is None else int(seed),
     )
 
 
 def _difference(row: Mapping[str, Any]) -> Difference:
-    names = ("p", "p_corrected", "verdict")
-    return Difference(figure=figure(row), **{name: row[name] for name in names})
+    return Difference(
+        figure=figure(row),
+        p=_known(row["p"]),
+        p_corrected=_known(row["p_corrected"]),
+        verdict=None if row["verdict"] is None else str(row["verdict"]),
+    )
+
+
+def _known(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _notes(values: Mapping[str, Any]) -> tuple[str, ...]:
     kind, budget = values["equal"]["kind"], values["equal"]["budget"]
-    amount = "" if budget is None else f" ({budget:,})"
+    amount = "" if budget is None else f" ({budget:,g})"
     seeds = ", ".join(map(str, values["seeds"]))
     return (f"Every method had the same budget of {kind}{amount}. Seeds: {seeds}.",)
 

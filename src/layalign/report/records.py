@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from layalign.analysis.weights import Weights
 from layalign.eval.metrics import Estimate, Mean
-
-if TYPE_CHECKING:
-    from layalign.analysis.weights import Weights
 
 Figure = Estimate | Mean
 
@@ -42,7 +39,7 @@ class Difference:
 class Cost:
     """What a method takes; None is not known."""
 
-    trained_parameters: int | None
+    trained_parameters: float | None
     training_seconds: float | None
     tokens_per_second: float | None
     relative_speed: float | None
@@ -88,6 +85,12 @@ class Scores:
     """Label of the method that the others are compared with."""
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_tested(self) -> bool:
+        """Whether anyone has said which differences are within noise."""
+        rows = (row for method in self.methods for row in (method.versus or {}).values())
+        return any(row.verdict is not None for row in rows)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
@@ -113,7 +116,7 @@ class Run:
     """Settings that readers ask for first."""
     stages: Mapping[str, Curve]
     weights: Weights | None
-    """Gates and mixing; None without LayAlign's aligner."""
+    """Gates and mixing; None if the folder holds no LayAlign model."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,15 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from layalign.analysis.weights import Weights, read_weights
 from layalign.errors import ConfigError, DataError
+from layalign.eval.provenance import is_language_model
 from layalign.report.files import read_json, understood
 from layalign.report.records import Contents, Curve, Run, Scores
 from layalign.report.summaries import Column, summary_scores
 from layalign.yaml_files import read_yaml
-
-if TYPE_CHECKING:
-    from layalign.analysis.weights import Weights
 
 RECIPE_NAME = "recipe.yaml"
 SUMMARY_NAME = "summary.json"
@@ -46,7 +45,8 @@ def read_run(folder: Path) -> Contents:
         stages={name: curve for name, curve in stages.items() if curve.losses},
         weights=_weights(folder),
     )
-    command = shlex.join(["layalign", "train", str(folder / RECIPE_NAME)])
+    words = ["layalign", "train", str(folder / RECIPE_NAME)]
+    command = shlex.join([*words, "--set", f"output_dir={folder}-again"])  # its own place is taken
     return Contents(
         scores=scores, runs=(run,), commands=(command,) if recipe else (), versions=versions
     )
@@ -125,9 +125,7 @@ def _facts(recipe: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, s
 
 
 def _weights(folder: Path) -> Weights | None:
-    if not all((folder / name).is_file() for name in (WEIGHTS_NAME, "config.json")):
+    is_model = all((folder / name).is_file() for name in (WEIGHTS_NAME, "config.json"))
+    if not is_model or is_language_model(folder):
         return None
-    from layalign.analysis.weights import read_weights
-
-    weights = read_weights(folder)
-    return weights if len(weights.gates) else None
+    return read_weights(folder)

@@ -90,8 +90,13 @@ def figure(values: Mapping[str, Any]) -> Figure:
 def read_languages(rows: Mapping[str, Mapping[str, Any]]) -> tuple[Language, ...]:
     """Read what is known of each language."""
     return tuple(
-        Language(tag=tag, name=str(r["name"]), items=int(r["items"]), trained=r["trained"])
-        for tag, r in rows.items()
+        Language(
+            tag=tag,
+            name=str(row["name"]),
+            items=int(row["items"]),
+            trained=None if row["trained"] is None else bool(row["trained"]),
+        )
+        for tag, row in rows.items()
     )
 
 

@@ -31,17 +31,17 @@ function own(tag, className, text, lang) {
 }
 
 function verdict(correct) {
-  if (correct === null) return make("span", "verdict", "");
-  return correct ? make("span", "verdict right", "✓ right") : make("span", "verdict wrong", "✗ wrong");
+  if (correct === null) return "";
+  return correct ? make("span", "right", "✓ right") : make("span", "wrong", "✗ wrong");
 }
 
 function answer(set, [method, output, parsed, correct]) {
-  const box = make("section", "answer"), head = make("h4");
+  const box = make("section", "answer"), head = make("h3");
   head.append(own("bdi", "", set.methods[method]), " ", verdict(correct));
   box.append(head, own("p", "text", output || "(nothing)"));
-  if (parsed !== null && parsed !== output) {
-    const found = make("p", "note", "Answer found: ");
-    found.append(own("bdi", "", parsed));
+  if (correct !== null && parsed !== output) {
+    const found = make("p", "note", parsed === null ? "No answer found" : "Answer found: ");
+    found.append(own("bdi", "", parsed ?? ""));
     box.append(found);
   }
   return box;
@@ -118,20 +118,20 @@ function examples() {
   }
 
   function choose() {
-    set = sets[Number($("set").value)];
+    set = sets[Number($("questions").value)];
     options($("language"), [["", "All"], ...set.languages.map(([name], n) => [n, name])]);
     options($("method"), [["", "All"], ...set.methods.map((label, n) => [n, label])]);
     filter();
   }
 
-  $("set").addEventListener("change", choose);
+  $("questions").addEventListener("change", choose);
   for (const id of ["language", "method", "result"]) $(id).addEventListener("change", filter);
   $("search").addEventListener("input", filter);
   $("filters").addEventListener("submit", (event) => event.preventDefault());
   for (const [id, step] of [["previous", -1], ["next", 1]]) {
     $(id).addEventListener("click", () => { page += step; draw(true); });
   }
-  $("set").parentElement.hidden = sets.length === 1;
+  $("questions").parentElement.hidden = sets.length === 1;
   $("filters").hidden = false;
   choose();
 }

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layalign.errors import ConfigError, DataError
+from layalign.report.examples import examples_of
+from layalign.report.reading import merged, read_folder
+from report_folders import ITEMS, LANGUAGES, METHODS, is_right, write, write_results
+
+
+def test_comparison(comparison: Path) -> None:
+    contents = read_folder(comparison)
+    (scores,) = contents.scores
+    assert [method.label for method in scores.methods] == list(METHODS.values())
+    assert [language.name for language in scores.languages] == list(LANGUAGES.values())
+    assert scores.reference == "LayAlign"
+    assert scores.unit == "%"
+    assert scores.is_tested
+    base, _, ours = scores.methods
+    assert base.languages["sw"].value == 10
+    assert base.versus is not None
+    assert base.versus["all"].verdict == "worse"
+    assert ours.versus is None
+    assert base.predictions == comparison / "base-seed1" / "predictions" / "bare_llm.jsonl"
+    assert len(contents.runs) == 6
+    assert contents.commands[0].startswith("layalign compare")
+
+
+def test_run(run: Path) -> None:
+    contents = read_folder(run)
+    (scores,) = contents.scores
+    assert [method.name for method in scores.methods] == ["bare_llm", "layalign"]
+    ours = scores.methods[1]
+    assert ours.versus is not None
+    assert ours.versus["all"].figure.value == 30
+    (found,) = contents.runs
+    assert list(found.stages) == ["task"]  # the lexical start has no losses
+    assert found.stages["task"].dev == ((200, 0.01), (400, 0.005))
+    assert found.weights is None
+
+
+def test_run_under_way(run: Path) -> None:
+    (run / "summary.json").unlink()
+    contents = read_folder(run)
+    assert not contents.scores
+    assert contents.runs[0].facts["State"] == "not finished"
+
+
+def test_run_of_earlier_version(run: Path) -> None:
+    """Without a system and without predictions."""
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    del summary["system"]
+    write(run / "summary.json", summary)
+    shutil.rmtree(run / "predictions")
+    (scores,) = read_folder(run).scores
+    assert [method.label for method in scores.methods] == ["Bare LLM", "LayAlign"]
+    assert examples_of(scores) is None
+
+
+def test_weights(checkpoint: Path) -> None:
+    (run,) = read_folder(checkpoint).runs
+    weights = run.weights
+    assert weights is not None
+    assert len(weights.gates) == len(weights.language_layers)
+    assert weights.keys is not None
+    assert weights.keys.shape[1] == len(weights.encoder_layers)
+
+
+def test_evaluation_without_tasks(results: Path) -> None:
+    """What stands in a task then stands at the top, and the settings name it."""
+    values = json.loads((results / "results.json").read_text("utf-8"))
+    task = values.pop("tasks")["mgsm"]
+    write(results / "results.json", {**values, **task})
+    (scores,) = read_folder(results).scores
+    assert scores.title == "mgsm"
+    assert scores.methods[1].predictions == results / "mgsm.layalign.jsonl"
+
+
+def test_same_questions_come_together(results: Path, tmp_path: Path) -> None:
+    other = write_results(tmp_path / "other", ours=50)
+    plain = write_results(tmp_path / "plain", ours=None, bare=30)
+    found = [scores for folder in (results, other, plain) for scores in read_folder(folder).scores]
+    (scores,) = merged(tuple(found))
+    labels = {m.label: m.averages["all"].value for m in scores.methods}
+    assert labels == {
+        "Bare LLM (results)": 25,  # that of the second folder is the same
+        "LayAlign (results)": 42,
+        "LayAlign (other)": 50,
+        "Bare LLM (plain)": 30,
+    }
+
+
+def test_other_questions_stay_apart(results: Path, run: Path) -> None:
+    found = read_folder(results).scores + read_folder(run).scores
+    assert merged(found) == found
+
+
+def test_examples_side_by_side(comparison: Path) -> None:
+    (scores,) = read_folder(comparison).scores
+    examples = examples_of(scores)
+    assert examples is not None
+    assert examples["methods"] == list(METHODS.values())
+    assert len(examples["items"]) == ITEMS * len(LANGUAGES)
+    for item in examples["items"]:
+        number = int(item["question"].rsplit("(", 1)[1].rstrip(")"))
+        assert [answer[0] for answer in item["answers"]] == [0, 1, 2]
+        assert [answer[3] for answer in item["answers"]] == [
+            is_right(name, number) for name in METHODS
+        ]
+
+
+def test_question_asked_twice(run: Path) -> None:
+    path = run / "predictions" / "layalign.jsonl"
+    first = json.loads(path.read_text("utf-8").splitlines()[0])
+    lines = [json.dumps({**first, "index": index}) for index in (0, 1)]
+    for slug in ("layalign", "bare_llm"):
+        path.with_name(f"{slug}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    examples = examples_of(read_folder(run).scores[0])
+    assert examples is not None
+    assert [len(item["answers"]) for item in examples["items"]] == [2, 2]
+
+
+def test_torn_last_line(run: Path) -> None:
+    path = run / "predictions" / "layalign.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    examples = examples_of(read_folder(run).scores[0])
+    assert examples is not None
+    assert [len(item["answers"]) for item in examples["items"]].count(1) == 1
+
+
+def read_all(folder: Path) -> None:
+    for scores in read_folder(folder).scores:
+        examples_of(scores)
+
+
+def refused(folder: Path, error: type[Exception], *words: str) -> None:
+    with pytest.raises(error) as caught:
+        read_all(folder)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    refused(tmp_path / "no", ConfigError, "no is not a folder", "comparison.json")
+
+
+def test_nothing_of_ours(tmp_path: Path) -> None:
+    refused(tmp_path, ConfigError, "holds nothing that a report shows", "recipe.yaml")
+
+
+def test_unfinished_evaluation(results: Path) -> None:
+    (results / "results.json").unlink()
+    refused(results, ConfigError, "not finished", "--resume")
+
+
+def test_other_schema(comparison: Path) -> None:
+    values = json.loads((comparison / "comparison.json").read_text("utf-8"))
+    write(comparison / "comparison.json", {**values, "schema": 2})
+    refused(comparison, ConfigError, "schema 2", "reads 1")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": NaN}', '{"schema": 1e999}', "\udcff"])
+def test_damaged_json(comparison: Path, content: str) -> None:
+    path = comparison / "comparison.json"
+    path.write_text(content, "utf-8", "surrogateescape")
+    refused(comparison, DataError, str(path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("methods", []),
+        ("methods", {"layalign": {}}),
+        ("reference", "nobody"),
+        ("languages", {"sw": {"name": "Swahili", "items": "many", "trained": None}}),
+        ("equal", None),
+        ("groups", 3),
+    ],
+)
+def test_unexpected_values(comparison: Path, key: str, value: Any) -> None:
+    path = comparison / "comparison.json"
+    values = json.loads(path.read_text("utf-8"))
+    write(path, {**values, key: value})
+    refused(comparison, DataError, str(path))
+
+
+@pytest.mark.parametrize("key", ["comparison.json", "base-seed1/summary.json"])
+def test_damaged_files_are_named(comparison: Path, key: str) -> None:
+    (comparison / key).write_text("{", "utf-8")
+    refused(comparison, DataError, str(comparison / key))
+
+
+@pytest.mark.parametrize(
+    "line", ["{}", "3", "[]", '{"index": "a"}', '{"index": 0, "language": 3}', "\x00"]
+)
+def test_damaged_predictions(run: Path, line: str) -> None:
+    path = run / "predictions" / "layalign.jsonl"
+    first = path.read_text("utf-8").splitlines()[0]
+    path.write_text(f"{first}\n{line}\n", "utf-8")
+    refused(run, DataError, f"{path}, line 2")
