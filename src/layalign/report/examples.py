@@ -19,10 +19,10 @@ def examples_of(scores: Scores) -> dict[str, Any] | None:
     """Lay the answers to the same questions side by side.
 
     Returns:
-        Plain values: ``title``, ``methods`` (labels), ``languages`` (name and tag) and ``items``,
-        each with ``language`` and ``methods`` by their number, ``question``, ``reference`` and
-        ``answers`` (number of the method, output, answer found, right or not). None if nobody kept
-        answers.
+        Plain values: ``title``, ``methods`` (labels), ``languages`` (name and tag), ``seed`` (of
+        the runs that answered, where there were several) and ``items``, each with ``language`` (its
+        place in ``languages``), ``question``, ``reference`` and ``answers`` (place of the method,
+        output, answer found, right or not). None if nobody kept answers.
 
     Raises:
         DataError: A file of predictions is damaged.

@@ -187,8 +187,10 @@ def _join(parts: list[Scores]) -> Scores:
         for m in kept
     )
     languages = {language.tag: language for scores in parts for language in scores.languages}
+    reference = parts[0].reference
     return replace(
         parts[0],
+        reference=reference + (" of the same folder" if labels.count(reference) > 1 else ""),
         languages=tuple(languages.values()),
         groups={group: tags for scores in parts for group, tags in scores.groups.items()},
         methods=methods,

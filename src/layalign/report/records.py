@@ -82,7 +82,7 @@ class Scores:
     """Language tags of every group, in the order in which averages are shown."""
     methods: tuple[Method, ...]
     reference: str
-    """Label of the method that the others are compared with."""
+    """What the others are compared with, in words."""
     notes: tuple[str, ...] = ()
 
     @property
