@@ -169,6 +169,24 @@ def test_weights_are_drawn(checkpoint: Path) -> None:
         assert words in text
 
 
+@pytest.mark.parametrize(("p", "shown"), [(0.0001, "< 0.001"), (0.0312, "0.031"), (None, "")])
+def test_probabilities(comparison: Path, p: float | None, shown: str) -> None:
+    values = json.loads((comparison / "comparison.json").read_text("utf-8"))
+    row = {
+        "value": -0.04,
+        "low": -1,
+        "high": 1,
+        "p": p,
+        "p_corrected": 0.5,
+        "verdict": "within noise",
+    }
+    values["methods"]["base"]["versus"]["averages"] = {"all": row}
+    write(comparison / "comparison.json", values)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", write_report([comparison]).read_text("utf-8"))
+    place = cells.index("+0.0 <small>[\u22121.0, +1.0]</small>")
+    assert cells[place + 1 : place + 4] == [html.escape(shown), "0.500", "within noise"]
+
+
 def test_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run), "--title", "Mine", "--quiet"]) == 0
     path = run / "report.html"

@@ -24,7 +24,6 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--title",
-        default="layalign report",
         metavar="TEXT",
         help="heading of the page (default: layalign report)",
     )

@@ -42,7 +42,6 @@ class BarRow:
     """Bars of one language, or of a layer."""
 
     label: str
-    tag: str
     y: float
     """Of the middle of the label."""
     bars: tuple[Bar, ...]
@@ -133,7 +132,7 @@ def bar_chart(scores: Scores) -> BarChart:
             for place, (colour, method) in enumerate(shown)
         )
         label_y = y + BAR * len(shown) / 2
-        rows.append(BarRow(label=language.name, tag=language.tag, y=label_y, bars=bars))
+        rows.append(BarRow(label=language.name, y=label_y, bars=bars))
         y += BAR * len(shown) + GAP
     return BarChart(
         rows=tuple(rows),
@@ -196,7 +195,7 @@ def _loss_rows(
 
 def gate_chart(layers: Sequence[int], gates: Sequence[float]) -> BarChart | None:
     """Lay out the gate of every fused LLM layer; None where there is no number for a layer."""
-    if not all(map(math.isfinite, gates)):
+    if not gates or not all(map(math.isfinite, gates)):
         return None
     marks = ticks(max([abs(gate) for gate in gates]))
     half = (WIDTH - LABEL - VALUE) / 2
@@ -204,7 +203,6 @@ def gate_chart(layers: Sequence[int], gates: Sequence[float]) -> BarChart | None
     rows = tuple(
         BarRow(
             label=f"Layer {layer}",
-            tag="",
             y=TOP + (n + 0.5) * BAR,
             bars=(_gate_bar(n, layer, gate, zero, scale),),
         )
@@ -237,7 +235,7 @@ def _gate_bar(number: int, layer: int, gate: float, zero: float, scale: float) -
 
 def largest_weight(*maps: Sequence[Sequence[float]]) -> float:
     """The largest absolute weight of all maps, so that their shades mean the same."""
-    return max(abs(float(weight)) for mixing in maps for line in mixing for weight in line)
+    return max(abs(weight) for mixing in maps for line in mixing for weight in line)
 
 
 def heat_map(weights: Weights, mixing: Sequence[Sequence[float]], largest: float) -> HeatMap:
@@ -246,7 +244,7 @@ def heat_map(weights: Weights, mixing: Sequence[Sequence[float]], largest: float
     Args:
         weights: For the numbers of the layers.
         mixing: ``(n_fused, n_enc_used)``.
-        largest: The absolute weight that the darkest shade stands for.
+        largest: The absolute weight that the strongest shade stands for.
     """
     left, top, height = 44, 10, 13.0
     layers = [str(layer) for layer in weights.encoder_layers]
@@ -257,8 +255,8 @@ def heat_map(weights: Weights, mixing: Sequence[Sequence[float]], largest: float
         Cell(
             x=round(left + column * width, 2),
             y=top + row * height,
-            shade=_shade(float(weight), largest),
-            weight=float(weight),
+            shade=_shade(weight, largest),
+            weight=weight,
             encoder_layer=layers[column],
             language_layer=weights.language_layers[row],
         )

@@ -19,7 +19,7 @@ def examples_of(scores: Scores) -> dict[str, Any] | None:
     """Lay the answers to the same questions side by side.
 
     Returns:
-        Plain values: ``title``, ``methods`` (labels), ``languages`` (name and tag), ``seed`` (of
+        Plain values: ``title``, ``methods`` (labels), ``languages`` (name and tag), ``seeds`` (of
         the runs that answered, where there were several) and ``items``, each with ``language`` (its
         place in ``languages``), ``question``, ``reference`` and ``answers`` (place of the method,
         output, answer found, right or not). None if nobody kept answers.
@@ -45,12 +45,11 @@ def examples_of(scores: Scores) -> dict[str, Any] | None:
             row["answers"].append(_answer(number, prediction))
     if not rows:
         return None
-    seeds = {method.seed for method in methods if method.seed is not None}
     return {
         "title": visible(scores.title),
         "methods": [visible(method.label) for method in methods],
         "languages": [[visible(_name(tag)), visible(tag)] for tag in tags],
-        "seed": min(seeds, default=None),
+        "seeds": sorted({method.seed for method in methods if method.seed is not None}),
         "items": list(rows.values()),
     }
 

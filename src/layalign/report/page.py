@@ -39,7 +39,7 @@ def write_report(
     folders: Sequence[str | PathLike[str]],
     *,
     output: str | PathLike[str] | None = None,
-    title: str = TITLE,
+    title: str | None = None,
 ) -> Path:
     """Write one HTML file about runs, evaluations and comparisons, in any mixture.
 
@@ -50,7 +50,7 @@ def write_report(
         folders: Of ``layalign train``, ``layalign evaluate --output`` or ``layalign compare``.
         output: Where the page goes; ``report.html`` in the first folder by default. An earlier
             report is replaced, any other file is not.
-        title: Heading of the page.
+        title: Heading of the page; ``layalign report`` by default.
 
     Returns:
         The path of the page.
@@ -68,8 +68,8 @@ def write_report(
     found = [read_folder(place) for place in places]
     _check_free(check_output(path))
     words = ["layalign", "report", *places, "--output", str(path)]
-    words += [] if title == TITLE else ["--title", title]
-    write_text(path, _render(environment, found, title, shlex.join(words)))
+    words += [] if title is None else ["--title", title]
+    write_text(path, _render(environment, found, title or TITLE, shlex.join(words)))
     return path
 
 
@@ -90,7 +90,12 @@ def _environment() -> Environment:
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     environment.filters.update(
-        number=_number, interval=_interval, signed=_signed, group=_group, count=_count
+        number=_number,
+        signed=_signed,
+        interval=_interval,
+        probability=_probability,
+        count=_count,
+        group=_group,
     )
     return environment
 
@@ -183,11 +188,18 @@ def _safe(text: str) -> Any:
 
 
 def _number(value: float, digits: int = 1) -> str:
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    rounded = round(value, digits) + 0.0  # which makes 0 of -0
+    return f"{rounded:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _signed(value: float, digits: int = 1) -> str:
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+def _signed(value: float) -> str:
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _probability(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _interval(figure: Figure, *, signed: bool = False) -> str:

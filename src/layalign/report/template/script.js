@@ -98,7 +98,7 @@ function examples() {
     $("rows").replaceChildren(...shown.map((item) => row(set, item, $("method").value)));
     $("rows").start = from + 1;
     const last = Math.max(0, Math.ceil(found.length / size) - 1);
-    const seed = set.seed === null ? "" : `; the answers are those of seed ${set.seed}`;
+    const seed = set.seeds.length ? `; the answers are those of seed ${set.seeds.join(", ")}` : "";
     $("count").textContent = `${found.length} of ${set.items.length} examples${seed}`;
     $("page").textContent = `Page ${page + 1} of ${last + 1}`;
     $("pages").hidden = last === 0;
