@@ -176,7 +176,6 @@ def test_damaged_json(comparison: Path, content: str) -> None:
     [
         ("methods", []),
         ("methods", {"layalign": {}}),
-        ("reference", "nobody"),
         ("languages", {"sw": {"name": "Swahili", "items": "many", "trained": None}}),
         ("equal", None),
         ("groups", 3),

@@ -112,7 +112,7 @@ def _read_comparison(folder: Path) -> Contents:
             languages=read_languages(values["languages"]),
             groups={group: tuple(tags) for group, tags in values["groups"].items()},
             methods=methods,
-            reference=labels[values["reference"]],
+            reference=labels.get(values["reference"], str(values["reference"])),
             notes=_notes(values),
         )
         commands = tuple(map(str, values["commands"]))
