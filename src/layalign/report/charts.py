@@ -246,7 +246,7 @@ def heat_map(weights: Weights, mixing: Sequence[Sequence[float]], largest: float
         mixing: ``(n_fused, n_enc_used)``.
         largest: The absolute weight that the strongest shade stands for.
     """
-    left, top, height = 44, 10, 13.0
+    left, top, height = 32, 6, 13.0
     layers = [str(layer) for layer in weights.encoder_layers]
     if len(mixing[0]) != len(layers):
         layers = ["mean"]  # of them all, which the aligner may be fed with

@@ -63,7 +63,8 @@ def write_report(
     environment = _environment()
     if not folders:
         raise ConfigError("there is no folder to report on; give at least one")
-    places = list(dict.fromkeys(os.fspath(folder) for folder in folders))
+    # Of a folder that is named twice, in whichever way, the last name counts.
+    places = list({os.path.realpath(folder): os.fspath(folder) for folder in folders}.values())
     path = Path(places[0]) / REPORT_NAME if output is None else Path(output)
     found = [read_folder(place) for place in places]
     _check_free(check_output(path))
