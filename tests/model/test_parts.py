@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from factories import make_encoder, make_language_model
 from layalign.errors import BackboneError, ConfigError, ShapeError
 from layalign.model import Adapter, LayAlignConfig, LayerWiseAligner
-from layalign.model.fusion import cross_attention, fused_attention_name
+from layalign.model.fused_layers import fused_attention_name
+from layalign.model.fusion import cross_attention
 
 
 def make_config(**fields: object) -> LayAlignConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from layalign.model import LayAlignModel
+from layalign.model.parts import count_by_part
 from layalign.train.stages import StageConfig
 
 _FLOAT = 4  # bytes of float32, in which everything is trained
@@ -89,20 +90,25 @@ def stage_memory(
     text, own = model.config.text_config, model.config
     size = _arithmetic_size(config, text, dtype)
     n_fused = len(own.language_layers)
-    aligned = 2 * n_fused * own.d_llm if own.aligner == "mlp" else 0
+    aligned = (own.aligner_width or 0) + (own.d_llm if own.aligner == "mlp" else 0)
     encoder = size * (
-        own.d_enc * (1 + len(own.encoder_layers) + 2 * n_fused)
-        + own.adapter_width
-        + 2 * n_fused * _heads(text, "num_key_value_heads")
-        + aligned
+        own.d_enc * ((own.adapter != "none") + own.n_mixed + 2 * n_fused)
+        + (own.adapter_width or 0)
+        + 2 * n_fused * (_heads(text, "num_key_value_heads") + aligned)
     )
     trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
     fusion = _heads(text) * size if n_fused else 0
-    kept = _language_model_bytes(text, config, lengths, size, extra=fusion)
+    fusion += own.d_llm * size if own.gate == "hidden" else 0
+    read = lengths if own.adapter != "none" else replace(lengths, encoder=0)
+    kept = _language_model_bytes(text, config, read, size, extra=fusion)
     activations = config.examples_per_forward * (kept + lengths.encoder * encoder)
-    backbones = (model.encoder, model.language_model)
+    counts = count_by_part(model.named_parameters())
+    stored = sum(
+        counts[name] * _stored_size(getattr(model, name), dtype)
+        for name in ("encoder", "language_model")
+    )
     return Memory(
-        weights=_FLOAT * trained + sum(_count(one) * _stored_size(one, dtype) for one in backbones),
+        weights=_FLOAT * trained + stored,
         gradients=_FLOAT * trained,
         optimizer=_MOMENTS * _FLOAT * trained,
         activations=activations + _copies(trained, size),
