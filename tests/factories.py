@@ -144,21 +144,29 @@ def make_model(
     encoder: str | PreTrainedModel = "bert",
     *,
     gate: float = 0.5,
+    gate_kind: str = "scalar",
     seed: int = 2,
     **fields: Any,
 ) -> LayAlignModel:
-    """A composite whose gates and boundary are away from zero, so that everything acts."""
+    """A composite whose gates, boundary and LoRA are away from zero, so that everything acts."""
     if isinstance(language_model, str):
         language_model = make_language_model(language_model)
     if isinstance(encoder, str):
         encoder = make_encoder(encoder)
     torch.manual_seed(seed)
-    model = LayAlignModel.from_backbones(encoder, language_model, **fields)
+    model = LayAlignModel.from_backbones(encoder, language_model, gate=gate_kind, **fields)
     with torch.no_grad():
         if model.gates is not None:
-            model.gates.copy_(torch.linspace(gate, 2 * gate, len(model.gates)))
+            values = torch.linspace(gate, 2 * gate, model.gates.numel())
+            model.gates.copy_(values.view_as(model.gates))
             model.aligner.project.weight.mul_(8.0)  # so that a mistake in the fusion shows clearly
-        model.adapter.boundary.normal_()
+        if model.gate_map is not None and gate:
+            model.gate_map.normal_(std=gate)
+        if model.adapter is not None:
+            model.adapter.boundary.normal_()
+        for name in model.trainable_names():
+            if "lora_B" in name and gate:
+                model.get_parameter(name).normal_(std=0.1)
     return model
 
 

@@ -85,9 +85,9 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             fuse_layers(language_model, self._fused_layers, give_hidden=self.gate_map is not None)
         self.encoder.requires_grad_(False)
         self.language_model.requires_grad_(False)
-        if config.lora is not None:
-            insert_lora(language_model, LoraSettings(**config.lora))
         self.post_init()  # type: ignore[no-untyped-call]
+        if config.lora is not None:  # last, or its start would be overwritten
+            insert_lora(language_model, LoraSettings(**config.lora))
         self.train(False)
 
     @classmethod

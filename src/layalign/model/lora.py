@@ -123,6 +123,14 @@ def insert_lora(language_model: PreTrainedModel, settings: LoraSettings) -> None
     for parameter in language_model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    for layer in lora_layers(language_model):
+        for name, lengths in layer.lora_magnitude_vector.items():  # again, now that all is float32
+            lengths.update_layer(
+                base_layer=layer.get_base_layer(),
+                lora_A=layer.lora_A[name].weight,
+                lora_B=layer.lora_B[name].weight,
+                scaling=layer.scaling[name],
+            )
 
 
 def lora_layers(language_model: nn.Module) -> list[Any]:

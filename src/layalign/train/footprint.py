@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from layalign.model import LayAlignModel
+from layalign.model.lora import lora_layers
 from layalign.model.parts import count_by_part
 from layalign.train.stages import StageConfig
 
@@ -69,7 +71,7 @@ def stage_memory(
         B * (seq_len * layers + 4 * seq_len * d_llm + enc_len * encoder + logits)
         layers  = n_llm_layers * (8 * d_llm + b * (4 * d_query + d_query + 3 * d_ff))
         encoder = b * (d_enc * (1 + n_enc_used + 2 * n_fused) + adapter_width
-                       + 2 * n_fused * d_kv + (2 * n_fused * d_llm with the aligner mlp))
+                       + 2 * n_fused * (d_kv + aligner_width + d_llm with the aligner mlp))
         logits  = target_len * vocabulary * (b + 8)
 
     ``d_query`` and ``d_kv`` are heads times head size. In a layer, the two norms keep their input
@@ -77,6 +79,11 @@ def stage_memory(
     feed-forward part three tensors. Frozen weights need no inputs kept. With gradient checkpointing
     a layer keeps ``b * d_llm`` a position, and one layer at a time all of it. If ``b`` is 2, the
     trained parameters are kept once more in that type.
+
+    The 1 is the adapter, the others are 0 where there is no such layer; a mean of encoder states
+    counts as one. Gates that depend on the hidden state keep it, ``b * d_llm`` a layer. A LoRA keeps
+    in each of its layers a float32 copy of what that reads, which DoRA scales twice: at most
+    ``4 * (d_in + rank)`` and ``8 * d_out``.
 
     Not in it: the kernels' scratch space, attention scores (only ``eager`` attention keeps them)
     and what the device's libraries take.
@@ -97,10 +104,14 @@ def stage_memory(
         + 2 * n_fused * (_heads(text, "num_key_value_heads") + aligned)
     )
     trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
-    fusion = _heads(text) * size if n_fused else 0
-    fusion += own.d_llm * size if own.gate == "hidden" else 0
-    read = lengths if own.adapter != "none" else replace(lengths, encoder=0)
-    kept = _language_model_bytes(text, config, read, size, extra=fusion)
+    extra = _heads(text) * size if n_fused else 0
+    extra += own.d_llm * size if own.gate == "hidden" else 0
+    if own.lora is not None:
+        extra += _lora_bytes(model.language_model, own.lora) // own.n_llm_layers
+        read = own.d_llm + own.lora["dora"] * 2 * _heads(text, "num_key_value_heads")
+        encoder += 2 * n_fused * _FLOAT * read
+    given = lengths if own.adapter != "none" else replace(lengths, encoder=0)
+    kept = _language_model_bytes(text, config, given, size, extra=extra)
     activations = config.examples_per_forward * (kept + lengths.encoder * encoder)
     counts = count_by_part(model.named_parameters())
     stored = sum(
@@ -142,6 +153,14 @@ def finetune_memory(
         gradients=_FLOAT * trained,
         optimizer=_MOMENTS * _FLOAT * trained,
         activations=config.examples_per_forward * kept + _copies(trained, size),
+    )
+
+
+def _lora_bytes(language_model: nn.Module, settings: Mapping[str, Any]) -> int:
+    """Bytes a position in all layers of an inserted LoRA: what each reads, and what DoRA scales."""
+    return sum(
+        _FLOAT * (layer.in_features + settings["rank"] + settings["dora"] * 2 * layer.out_features)
+        for layer in lora_layers(language_model)
     )
 
 
