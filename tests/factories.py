@@ -111,6 +111,31 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 
 
+# Every value of every switch of LayAlign, as arguments of `make_model`, and some of them together.
+SWITCHES: dict[str, dict[str, Any]] = {
+    "published": {},
+    "adapter linear": {"adapter": "linear"},
+    "adapter none": {"adapter": "none"},
+    "aligner mlp": {"aligner": "mlp"},
+    "aligner none": {"aligner": "none"},
+    "aligner wide": {"aligner_width": 20},
+    "last": {"encoder_layers": "last"},
+    "mean": {"encoder_layers": "mean"},
+    "middle": {"encoder_layers": "middle:1"},
+    "list": {"encoder_layers": [3, 0]},
+    "gate head": {"gate_kind": "head"},
+    "gate hidden": {"gate_kind": "hidden"},
+    "lora": {"lora": {"rank": 2}},
+    "dora": {"lora": {"rank": 2, "dora": True, "targets": ["q_proj", "k_proj", "v_proj"]}},
+    "langbridge": {"adapter": "linear", "aligner": "none"},
+    "merlin": {"aligner": "none", "lora": {"rank": 2, "dora": True}},
+    "everything": {
+        **{"adapter": "linear", "aligner": "mlp", "aligner_width": 20, "encoder_layers": "mean"},
+        **{"gate_kind": "hidden", "lora": {"rank": 2, "dora": True}},
+    },
+}
+
+
 def make_language_model(family: str = "llama", *, seed: int = 0, **fields: Any) -> PreTrainedModel:
     """A causal language model with random weights, in eval mode."""
     attention = fields.pop("attn_implementation", None)

@@ -25,7 +25,7 @@ from transformers.models.mbart.modeling_mbart import MBartEncoder
 from layalign.embedded import resolve
 from layalign.errors import BackboneError
 from layalign.model.fingerprint import fingerprint
-from layalign.model.lora import add_stored_lora, lora_base
+from layalign.model.lora import add_stored_lora, lora_base, lora_layers
 
 # Encoder-decoder families whose encoder is a class of its own but not in the text-encoding map.
 # Second entry: how the names in a full checkpoint become the names in the encoder alone.
@@ -87,6 +87,11 @@ def load_backbones(
     else:
         if attn_implementation is not None:
             language_model.set_attn_implementation(attn_implementation)
+        if lora_layers(language_model):
+            raise BackboneError(
+                "the language model carries a LoRA, perhaps of another LayAlignModel; load it once "
+                "more, or merge the LoRA into it"
+            )
         found = fingerprint(language_model)
     fingerprints = {"encoder": fingerprint(encoder), "language_model": found}
     return Backbones(encoder, language_model, fingerprints)

@@ -15,8 +15,11 @@ from layalign.fields import from_mapping
 from layalign.model import switches
 from layalign.model.switches import MEAN, AdapterKind, AlignerKind, GateKind, LoraSettings
 
-_OF_THE_ALIGNER = {"encoder_layers": None, "language_layers": None, "aligner_width": None}
-_OF_THE_ALIGNER |= {"encoder_mean": False, "gate": "scalar"}  # with what is no choice
+# Fields that say nothing without an aligner, and their defaults.
+_OF_THE_ALIGNER: dict[str, Any] = {
+    **{"encoder_layers": None, "language_layers": None, "aligner_width": None},
+    **{"encoder_mean": False, "gate": "scalar"},
+}
 
 
 def _as_config(value: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:

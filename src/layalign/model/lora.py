@@ -107,15 +107,9 @@ def insert_lora(language_model: PreTrainedModel, settings: LoraSettings) -> None
 
     Raises:
         ConfigError: There is no layer of such a name.
-        BackboneError: The model has a LoRA already.
     """
     from peft import inject_adapter_in_model
 
-    if lora_layers(language_model):
-        raise BackboneError(
-            "the language model carries a LoRA already, perhaps of another LayAlignModel; load it "
-            "once more"
-        )
     _check_targets(language_model, settings.targets or ())
     is_outline = any(parameter.is_meta for parameter in language_model.parameters())
     with _without_renaming_warnings():
