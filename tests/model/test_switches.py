@@ -6,7 +6,6 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -16,7 +15,6 @@ from torch import Tensor
 from transformers import LlamaConfig, MT5Config, PreTrainedModel
 
 from factories import (
-    LANGUAGE_MODELS,
     SWITCHES,
     make_batch,
     make_encoder,
@@ -24,13 +22,11 @@ from factories import (
     make_model,
     make_processor,
 )
-from layalign.errors import BackboneError, CheckpointError, ConfigError
-from layalign.model import Adapter, LayAlignConfig, LayAlignModel, LayerWiseAligner, fusion
-from layalign.model.backbones import attention_layers, outline_encoder, outline_language_model
+from layalign.errors import CheckpointError, ConfigError
+from layalign.model import LayAlignConfig, LayAlignModel
+from layalign.model.backbones import outline_encoder, outline_language_model
 from layalign.model.checkpoint import describe
-from layalign.model.fusion import gate_values
 from layalign.model.lexical import lexical_start
-from layalign.model.lora import without_lora
 from layalign.model.parts import count_by_part
 from layalign.model.published import to_published
 from layalign.model.switches import encoder_layers
@@ -113,107 +109,6 @@ def test_a_configuration_from_before_the_switches_is_the_published_form() -> Non
     old = {k: v for k, v in values.items() if k not in ("encoder_mean", "aligner_width", "adapter")}
     old = {k: v for k, v in old.items() if k not in ("gate", "lora")}
     assert LayAlignConfig.from_dict(old).to_dict() == values
-
-
-# Parts ---------------------------------------------------------------------------------------
-
-
-def arrays(module: torch.nn.Module) -> dict[str, Any]:
-    return {name: p.detach().numpy() for name, p in module.named_parameters()}
-
-
-def test_linear_adapter_restated() -> None:
-    adapter = Adapter(make_config(adapter="linear"))
-    w, x = arrays(adapter), torch.randn(2, 3, 24)
-    expected = x.numpy() @ w["linear1.weight"].T + w["linear1.bias"]
-    np.testing.assert_allclose(adapter(x).detach().numpy(), expected, atol=1e-6)
-    assert set(w) == {"linear1.weight", "linear1.bias", "boundary"}
-
-
-@pytest.mark.parametrize("kind", ["linear", "mlp"])
-def test_wide_aligner_restated(kind: str) -> None:
-    torch.manual_seed(0)
-    aligner = LayerWiseAligner(make_config(aligner=kind, aligner_width=20, encoder_layers=[2, 0]))
-    w, x = arrays(aligner), torch.randn(2, 2, 3, 24)
-    mixed = np.einsum("sj,bjtd->bstd", w["mix.weight"], x.numpy())
-    state = np.maximum(mixed + w["mix.bias"][None, :, None, None], 0)
-    for layer in ("widen", "project", "refine"):
-        if f"{layer}.weight" in w:
-            state = (state if layer == "widen" else np.maximum(state, 0)) @ w[f"{layer}.weight"].T
-            state = state + w[f"{layer}.bias"]
-    found = aligner(x).flatten(1, 2).detach().numpy()
-    np.testing.assert_allclose(found, state, atol=1e-6)
-
-
-def test_the_mean_is_a_mix_of_equal_weights() -> None:
-    mean = LayerWiseAligner(make_config(encoder_layers="mean"))
-    mixed = LayerWiseAligner(make_config(encoder_layers=[0, 1, 2]))
-    state = mean.state_dict()
-    state["mix.weight"] = state["mix.weight"].repeat(1, 3) / 3
-    mixed.load_state_dict(state)
-    x = torch.randn(2, 3, 4, 24)
-    torch.testing.assert_close(mean(x), mixed(x))
-
-
-@pytest.mark.parametrize("heads", [None, 4])
-@pytest.mark.parametrize("width", [None, 6])
-def test_gate_values_restated_in_loops(heads: int | None, width: int | None) -> None:
-    gates = torch.randn(2, *([] if heads is None else [heads]))
-    gate_map, hidden = (torch.randn(6), torch.randn(2, 5, 6)) if width else (None, None)
-    found = gate_values(gates, gate_map, hidden).expand(2, 5, 4, 1)
-    for row, position, head in np.ndindex(2, 5, 4):
-        value = float(gates[row] if heads is None else gates[row, head])
-        if gate_map is not None and hidden is not None:
-            value += sum(float(a * b) for a, b in zip(hidden[row, position], gate_map, strict=True))
-        assert float(found[row, position, head, 0]) == pytest.approx(value, abs=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["head", "hidden"])
-def test_equal_gates_are_a_scalar_gate(kind: str) -> None:
-    scalar, other = make_model(), make_model(gate_kind=kind)
-    state = scalar.state_dict()
-    with torch.no_grad():
-        for name in scalar.trainable_names():
-            value = state[name] if name != "gates" or kind == "hidden" else state[name][:, None]
-            other.get_parameter(name).copy_(value)
-        if other.gate_map is not None:
-            other.gate_map.zero_()
-    torch.testing.assert_close(logits(scalar), logits(other))
-
-
-def test_every_head_has_its_gate() -> None:
-    model = make_model(gate_kind="head")
-    before = logits(model)
-    for layer, head in np.ndindex(*model.gates.shape):
-        value = model.gates.data[layer, head].clone()
-        model.gates.data[layer, head] = 0
-        assert (logits(model) - before).abs().max() > 1e-4
-        model.gates.data[layer, head] = value
-
-
-@pytest.mark.parametrize("family", LANGUAGE_MODELS)
-def test_hidden_gates_see_what_the_layer_reads(
-    family: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = make_model(family, gate_kind="hidden")
-    seen: list[Tensor] = []
-
-    def watched(gates: Tensor, gate_map: Tensor | None, hidden: Tensor | None) -> Tensor:
-        assert hidden is not None
-        seen.append(hidden)
-        return gate_values(gates, gate_map, hidden)
-
-    read: dict[int, Tensor] = {}
-    for layer, attention in attention_layers(model.language_model).items():
-        names = ("q_proj", "qkv_proj", "query_key_value")
-        projection = next(m for n, m in attention.named_children() if n in names)
-        projection.register_forward_pre_hook(
-            lambda _, args, layer=layer: read.update({layer: args[0]})
-        )
-    monkeypatch.setattr(fusion, "gate_values", watched)
-    logits(model)
-    assert len(seen) == len(read) == 2
-    assert all(torch.equal(one, other) for one, other in zip(seen, read.values(), strict=True))
 
 
 # The whole model -----------------------------------------------------------------------------
@@ -364,85 +259,6 @@ def test_lexical_start_fits_any_adapter() -> None:
     assert torch.equal(model.adapter.boundary, boundary)
     with pytest.raises(ConfigError, match="adapter is none; use init: default"):
         lexical_start(make_model(adapter="none"), make_processor(), texts, **settings)
-
-
-# A LoRA inside -------------------------------------------------------------------------------
-
-lora_kinds = pytest.mark.parametrize("dora", [False, True])
-
-
-@lora_kinds
-def test_below_the_lora_is_the_bare_model(dora: bool) -> None:
-    bare, model = make_language_model(), make_model(lora={"rank": 2, "dora": dora})
-    ids = torch.tensor([[1, 5, 6, 7]])
-    with torch.no_grad():
-        expected = bare(ids).logits
-        assert not torch.allclose(model.language_model(ids).logits, expected, atol=1e-2)
-        with without_lora(model.language_model):
-            assert torch.equal(model.language_model(ids).logits, expected)
-    assert {name for name, p in model.named_parameters() if p.requires_grad} == set(
-        model.trainable_names()
-    )
-
-
-def test_saved_backbones_are_those_of_before(tmp_path: Path) -> None:
-    bare, model = make_language_model(), make_model(lora={"rank": 2, "dora": True})
-    plain = make_model()
-    assert model.config.fingerprints == plain.config.fingerprints
-    model.save_pretrained(tmp_path, include_backbones=True)
-    stored = load_file(tmp_path / "language_model" / "model.safetensors")
-    expected = dict(bare.named_parameters())
-    assert set(stored) == set(expected)
-    assert all(torch.equal(value, expected[name]) for name, value in stored.items())
-    with pytest.raises(CheckpointError, match="other language_model weights"):
-        LayAlignModel.from_pretrained(tmp_path, language_model=make_language_model(seed=9))
-
-
-def test_the_cross_attention_uses_the_adapted_projections() -> None:
-    ids = torch.tensor([[5, 6, 7]])
-    found = []
-    for targets in (["k_proj"], ["v_proj"], ["q_proj"]):
-        model = make_model(lora={"rank": 2, "targets": targets})
-        with torch.no_grad():
-            encoded = model.encode(ids, torch.ones_like(ids))
-            with without_lora(model.language_model):
-                plain = model.encode(ids, torch.ones_like(ids))
-        found.append([not torch.equal(encoded[k], plain[k]) for k in KEYS_VALUES])
-    assert found == [[True, False], [False, True], [False, False]]
-
-
-KEYS_VALUES = ("fusion_keys", "fusion_values")
-
-
-@pytest.mark.parametrize("family", ["phi3", "gpt_neox", "stablelm", "qwen3"])
-def test_loras_of_other_families(family: str) -> None:
-    model, batch = make_model(family, lora={"rank": 2}), make_batch(targets=False)
-    cached = model.generate(**batch, use_cache=True, **GREEDY)
-    assert torch.equal(cached, model.generate(**batch, use_cache=False, **GREEDY))
-
-
-@lora_kinds
-def test_a_lora_in_float32_beside_bfloat16_begins_at_nothing(dora: bool) -> None:
-    bare = make_language_model().bfloat16()
-    model = make_model(
-        make_language_model().bfloat16(), gate=0.0, lora={"rank": 2, "dora": dora}
-    ).train()
-    ids = torch.tensor([[1, 5, 6, 7]])
-    with torch.no_grad():
-        assert torch.equal(model.language_model(ids).logits, bare(ids).logits)
-    model(**make_batch()).loss.backward()
-    for name, parameter in model.language_model.named_parameters():
-        trained = ".lora_" in name
-        assert parameter.dtype == (torch.float32 if trained else torch.bfloat16), name
-        assert (parameter.grad is not None) == trained, name
-
-
-def test_layers_that_are_not_there_and_a_lora_twice() -> None:
-    with pytest.raises(ConfigError, match=r"names query, .* of llama are down_proj, gate_proj"):
-        make_model(lora={"targets": ["q_proj", "query"]})
-    model = make_model(lora={"rank": 2})
-    with pytest.raises(BackboneError, match="carries a LoRA, perhaps of another LayAlignModel"):
-        make_model(model.language_model)
 
 
 # The paper's counts --------------------------------------------------------------------------

@@ -82,8 +82,8 @@ def stage_memory(
 
     The 1 is the adapter, the others are 0 where there is no such layer; a mean of encoder states
     counts as one. Gates that depend on the hidden state keep it, ``b * d_llm`` a layer. A LoRA
-    keeps, in float32, what each of its layers reads, at most ``4 * (d_in + rank)``, and DoRA what it
-    scales, ``8 * d_out``.
+    keeps, in float32, what each of its layers reads, at most ``4 * (d_in + rank)``, and DoRA what
+    it scales, ``8 * d_out``.
 
     Not in it: the kernels' scratch space, attention scores (only ``eager`` attention keeps them)
     and what the device's libraries take.
