@@ -128,7 +128,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "lora": {"lora": {"rank": 2}},
     "dora": {"lora": {"rank": 2, "dora": True, "targets": ["q_proj", "k_proj", "v_proj"]}},
     "langbridge": {"adapter": "linear", "aligner": "none"},
-    "merlin": {"aligner": "none", "lora": {"rank": 2, "dora": True}},
+    "soft tokens and dora": {"aligner": "none", "lora": {"rank": 2, "dora": True}},
     "everything": {
         **{"adapter": "linear", "aligner": "mlp", "aligner_width": 20, "encoder_layers": "mean"},
         **{"gate_kind": "hidden", "lora": {"rank": 2, "dora": True}},
