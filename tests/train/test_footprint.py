@@ -19,6 +19,7 @@ from layalign.train.trainer import activations_checkpointed, composite_loss
 
 ENCODER, PROMPT, TARGET, ROWS = 40, 50, 60, 4
 LENGTHS = Lengths(encoder=ENCODER, prompt=PROMPT, target=TARGET)
+SAME_SIZES = ("last", "middle", "list", "langbridge", "soft tokens and dora")
 dtypes = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 
 
@@ -57,9 +58,9 @@ def batch() -> dict[str, Tensor]:
 
 
 @dtypes
-@pytest.mark.parametrize("fields", SWITCHES.values(), ids=SWITCHES)
-def test_activations_of_a_stage(dtype: str, fields: dict[str, Any]) -> None:
-    model = composite(dtype, **fields)
+@pytest.mark.parametrize("name", [name for name in SWITCHES if name not in SAME_SIZES])
+def test_activations_of_a_stage(dtype: str, name: str) -> None:
+    model = composite(dtype, **SWITCHES[name])
     inputs = {**batch(), "encoder_input_ids": torch.randint(5, 99, (ROWS, ENCODER))}
     kept = kept_bytes(lambda: composite_loss(model, inputs, None), model)
     estimate = stage_memory(model, StageConfig(batch_size=ROWS), LENGTHS, dtype=dtype)

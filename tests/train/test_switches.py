@@ -26,7 +26,7 @@ from layalign.train.run import run_recipe
 from layalign.train.stages import Stage, StageConfig
 from layalign.train.trainer import processor_for, train_stage
 
-CONFIG = StageConfig(lr=1e-2, gate_lr=5e-2, batch_size=8, epochs=None, max_updates=3)
+CONFIG = StageConfig(lr=1e-2, gate_lr=5e-2, batch_size=4, epochs=None, max_updates=2)
 every_switch = pytest.mark.parametrize("fields", SWITCHES.values(), ids=SWITCHES)
 
 
@@ -43,10 +43,10 @@ def test_a_few_steps_change_exactly_the_trained_parameters(fields, processor, ex
     model = make_model(gate=0.0, **fields)
     before = snapshot(model)
     result = train_stage(model, processor, examples, CONFIG, output_dir=tmp_path)
-    assert result.updates == 3
+    assert result.updates == 2
     assert changed(model, before) == set(model.trainable_names())
     again = make_model(gate=0.0, **fields)
-    load_trained(again, read_weights(tmp_path / "checkpoint-3"), tmp_path)
+    load_trained(again, read_weights(tmp_path / "checkpoint-2"), tmp_path)
     assert not changed(again, snapshot(model))
 
 
@@ -71,7 +71,7 @@ def steps(config, processor, examples, folder):
 
 
 def test_text_input_in_the_translation_stage(processor, examples, tmp_path):
-    config = StageConfig.paper(Stage.TRANSLATION, batch_size=8, epochs=None, max_updates=3)
+    config = StageConfig.paper(Stage.TRANSLATION, batch_size=4, epochs=None, max_updates=2)
     with_text = replace(config, prompt_template="{question}\n")
     prompts = []
     for one in (config, with_text, replace(with_text, text_input=False)):
@@ -104,6 +104,7 @@ def test_text_dropout(processor, examples, tmp_path):
         ({"adapter": "none", "init": "lexical"}, "model: init is lexical, .* but adapter is none"),
         ({"lora": {"rank": 0}}, "model.lora: rank is 0"),
         ({"lora": {"alpha": 3}}, "unknown key 'model.lora.alpha'"),
+        ({"encoder_layers": 8}, "model.encoder_layers is 8; expected a list or text"),
         ({"lora": 8}, "model.lora is 8; expected a mapping"),
     ],
 )

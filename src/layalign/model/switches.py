@@ -103,7 +103,7 @@ def encoder_layers(words: str, count: int) -> list[int]:
     which, size = _parse(words)
     size = count if which == MEAN else size
     if not 1 <= size <= count:
-        raise ConfigError(f"encoder_layers is {words!r}; expected a number from 1 to {count}")
+        raise ConfigError(f"encoder_layers is {words!r}; expected K from 1 to {count}")
     start = {"first": 0, MEAN: 0, "middle": (count - size) // 2, "last": count - size}[which]
     return list(range(start, start + size))
 
