@@ -111,6 +111,31 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 
 
+# Every value of every switch of LayAlign, as arguments of `make_model`, and some of them together.
+SWITCHES: dict[str, dict[str, Any]] = {
+    "published": {},
+    "adapter linear": {"adapter": "linear"},
+    "adapter none": {"adapter": "none"},
+    "aligner mlp": {"aligner": "mlp"},
+    "aligner none": {"aligner": "none"},
+    "aligner wide": {"aligner_width": 20},
+    "last": {"encoder_layers": "last"},
+    "mean": {"encoder_layers": "mean"},
+    "middle": {"encoder_layers": "middle:1"},
+    "list": {"encoder_layers": [3, 0]},
+    "gate head": {"gate_kind": "head"},
+    "gate hidden": {"gate_kind": "hidden"},
+    "lora": {"lora": {"rank": 2}},
+    "dora": {"lora": {"rank": 2, "dora": True, "targets": ["q_proj", "k_proj", "v_proj"]}},
+    "langbridge": {"adapter": "linear", "aligner": "none"},
+    "soft tokens and dora": {"aligner": "none", "lora": {"rank": 2, "dora": True}},
+    "everything": {
+        **{"adapter": "linear", "aligner": "mlp", "aligner_width": 20, "encoder_layers": "mean"},
+        **{"gate_kind": "hidden", "lora": {"rank": 2, "dora": True}},
+    },
+}
+
+
 def make_language_model(family: str = "llama", *, seed: int = 0, **fields: Any) -> PreTrainedModel:
     """A causal language model with random weights, in eval mode."""
     attention = fields.pop("attn_implementation", None)
@@ -144,21 +169,29 @@ def make_model(
     encoder: str | PreTrainedModel = "bert",
     *,
     gate: float = 0.5,
+    gate_kind: str = "scalar",
     seed: int = 2,
     **fields: Any,
 ) -> LayAlignModel:
-    """A composite whose gates and boundary are away from zero, so that everything acts."""
+    """A composite whose gates, boundary and LoRA are away from zero, so that everything acts."""
     if isinstance(language_model, str):
         language_model = make_language_model(language_model)
     if isinstance(encoder, str):
         encoder = make_encoder(encoder)
     torch.manual_seed(seed)
-    model = LayAlignModel.from_backbones(encoder, language_model, **fields)
+    model = LayAlignModel.from_backbones(encoder, language_model, gate=gate_kind, **fields)
     with torch.no_grad():
         if model.gates is not None:
-            model.gates.copy_(torch.linspace(gate, 2 * gate, len(model.gates)))
+            values = torch.linspace(gate, 2 * gate, model.gates.numel())
+            model.gates.copy_(values.view_as(model.gates))
             model.aligner.project.weight.mul_(8.0)  # so that a mistake in the fusion shows clearly
-        model.adapter.boundary.normal_()
+        if model.gate_map is not None and gate:
+            model.gate_map.normal_(std=gate)
+        if model.adapter is not None:
+            model.adapter.boundary.normal_()
+        for name in model.trainable_names():
+            if "lora_B" in name and gate:
+                model.get_parameter(name).normal_(std=0.1)
     return model
 
 

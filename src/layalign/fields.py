@@ -124,7 +124,8 @@ def _convert_union(value: Any, hint: Any, arguments: tuple[Any, ...], where: str
             return convert(value, option, where)
         except ConfigError:
             continue
-    raise ConfigError(f"{where} is {_show(value)}; expected {hint}")
+    expected = " or ".join(map(_in_words, options))
+    raise ConfigError(f"{where} is {_show(value)}; expected {expected}")
 
 
 def _convert_tuple(value: Any, arguments: tuple[Any, ...], where: str) -> tuple[Any, ...]:
@@ -159,8 +160,16 @@ def _convert_plain(value: Any, hint: Any, where: str) -> Any:
         return Path(value)
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-    raise ConfigError(f"{where} is {_show(value)}; expected {names.get(hint, hint.__name__)}")
+    raise ConfigError(f"{where} is {_show(value)}; expected {_in_words(hint)}")
+
+
+def _in_words(hint: Any) -> str:
+    """What a type hint allows, for somebody who writes YAML."""
+    names: dict[Any, str] = {
+        **{float: "a number", int: "a whole number", bool: "true or false", str: "text"},
+        **{tuple: "a list", dict: "a mapping", Mapping: "a mapping"},
+    }
+    return names.get(typing.get_origin(hint) or hint) or str(getattr(hint, "__name__", hint))
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

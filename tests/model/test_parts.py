@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from factories import make_encoder, make_language_model
+from factories import LANGUAGE_MODELS, make_batch, make_encoder, make_language_model, make_model
 from layalign.errors import BackboneError, ConfigError, ShapeError
-from layalign.model import Adapter, LayAlignConfig, LayerWiseAligner
-from layalign.model.fusion import cross_attention, fused_attention_name
+from layalign.model import Adapter, LayAlignConfig, LayAlignModel, LayerWiseAligner, fusion
+from layalign.model.backbones import attention_layers
+from layalign.model.fused_layers import fused_attention_name
+from layalign.model.fusion import cross_attention, gate_values
+
+
+def logits(model: LayAlignModel) -> Tensor:
+    with torch.no_grad():
+        return model(**make_batch(targets=False)).logits
 
 
 def make_config(**fields: object) -> LayAlignConfig:
@@ -114,3 +124,101 @@ def test_config_round_trip_and_sizes() -> None:
     assert (again.d_enc, again.d_llm, again.n_enc_layers, again.n_llm_layers) == (24, 32, 3, 2)
     assert again.encoder_layers == [0, 1, 2]
     assert again.get_text_config().model_type == "llama"
+
+
+def arrays(module: torch.nn.Module) -> dict[str, Any]:
+    return {name: p.detach().numpy() for name, p in module.named_parameters()}
+
+
+def test_linear_adapter_restated() -> None:
+    adapter = Adapter(make_config(adapter="linear"))
+    w, x = arrays(adapter), torch.randn(2, 3, 24)
+    expected = x.numpy() @ w["linear1.weight"].T + w["linear1.bias"]
+    np.testing.assert_allclose(adapter(x).detach().numpy(), expected, atol=1e-6)
+    assert set(w) == {"linear1.weight", "linear1.bias", "boundary"}
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_wide_aligner_restated(kind: str) -> None:
+    torch.manual_seed(0)
+    aligner = LayerWiseAligner(make_config(aligner=kind, aligner_width=20, encoder_layers=[2, 0]))
+    w, x = arrays(aligner), torch.randn(2, 2, 3, 24)
+    mixed = np.einsum("sj,bjtd->bstd", w["mix.weight"], x.numpy())
+    state = np.maximum(mixed + w["mix.bias"][None, :, None, None], 0)
+    for layer in ("widen", "project", "refine"):
+        if f"{layer}.weight" in w:
+            state = (state if layer == "widen" else np.maximum(state, 0)) @ w[f"{layer}.weight"].T
+            state = state + w[f"{layer}.bias"]
+    found = aligner(x).flatten(1, 2).detach().numpy()
+    np.testing.assert_allclose(found, state, atol=1e-6)
+
+
+def test_the_mean_is_a_mix_of_equal_weights() -> None:
+    mean = LayerWiseAligner(make_config(encoder_layers="mean"))
+    mixed = LayerWiseAligner(make_config(encoder_layers=[0, 1, 2]))
+    state = mean.state_dict()
+    state["mix.weight"] = state["mix.weight"].repeat(1, 3) / 3
+    mixed.load_state_dict(state)
+    x = torch.randn(2, 3, 4, 24)
+    torch.testing.assert_close(mean(x), mixed(x))
+
+
+@pytest.mark.parametrize("heads", [None, 4])
+@pytest.mark.parametrize("width", [None, 6])
+def test_gate_values_restated_in_loops(heads: int | None, width: int | None) -> None:
+    gates = torch.randn(2, *([] if heads is None else [heads]))
+    gate_map, hidden = (torch.randn(6), torch.randn(2, 5, 6)) if width else (None, None)
+    found = gate_values(gates, gate_map, hidden).expand(2, 5, 4, 1)
+    for row, position, head in np.ndindex(2, 5, 4):
+        value = float(gates[row] if heads is None else gates[row, head])
+        if gate_map is not None and hidden is not None:
+            value += sum(float(a * b) for a, b in zip(hidden[row, position], gate_map, strict=True))
+        assert float(found[row, position, head, 0]) == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["head", "hidden"])
+def test_equal_gates_are_a_scalar_gate(kind: str) -> None:
+    scalar, other = make_model(), make_model(gate_kind=kind)
+    state = scalar.state_dict()
+    with torch.no_grad():
+        for name in scalar.trainable_names():
+            value = state[name] if name != "gates" or kind == "hidden" else state[name][:, None]
+            other.get_parameter(name).copy_(value)
+        if other.gate_map is not None:
+            other.gate_map.zero_()
+    torch.testing.assert_close(logits(scalar), logits(other))
+
+
+def test_every_head_has_its_gate() -> None:
+    model = make_model(gate_kind="head")
+    before = logits(model)
+    for layer, head in np.ndindex(*model.gates.shape):
+        value = model.gates.data[layer, head].clone()
+        model.gates.data[layer, head] = 0
+        assert (logits(model) - before).abs().max() > 1e-4
+        model.gates.data[layer, head] = value
+
+
+@pytest.mark.parametrize("family", LANGUAGE_MODELS)
+def test_hidden_gates_see_what_the_layer_reads(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(family, gate_kind="hidden")
+    seen: list[Tensor] = []
+
+    def watched(gates: Tensor, gate_map: Tensor | None, hidden: Tensor | None) -> Tensor:
+        assert hidden is not None
+        seen.append(hidden)
+        return gate_values(gates, gate_map, hidden)
+
+    read: dict[int, Tensor] = {}
+    for layer, attention in attention_layers(model.language_model).items():
+        names = ("q_proj", "qkv_proj", "query_key_value")
+        projection = next(m for n, m in attention.named_children() if n in names)
+        projection.register_forward_pre_hook(
+            lambda _, args, layer=layer: read.update({layer: args[0]})
+        )
+    monkeypatch.setattr(fusion, "gate_values", watched)
+    logits(model)
+    assert len(seen) == len(read) == 2
+    assert all(torch.equal(one, other) for one, other in zip(seen, read.values(), strict=True))

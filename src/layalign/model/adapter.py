@@ -14,17 +14,19 @@ class Adapter(nn.Module):
     """Map the encoder's last hidden state to soft prompt tokens and add the boundary embedding.
 
     Source: LayAlign (Ruan et al., Findings of NAACL 2025), section 3.1 and appendix A.4; the
-    adapter has the form of MindMerger's.
+    adapter has the form of MindMerger's. The linear one has the form of LangBridge's (Yoon et al.,
+    arXiv 2401.10695).
 
     Args:
-        config: Sizes.
+        config: Sizes and the kind of adapter (``"mlp"`` or ``"linear"``).
     """
 
     def __init__(self, config: LayAlignConfig) -> None:
-        """Create the two layers; the boundary starts at zero."""
+        """Create the layers; the boundary starts at zero."""
         super().__init__()
-        self.linear1 = nn.Linear(config.d_enc, config.adapter_width)
-        self.linear2 = nn.Linear(config.adapter_width, config.d_llm)
+        width = config.adapter_width if config.adapter == "mlp" else None
+        self.linear1 = nn.Linear(config.d_enc, width or config.d_llm)
+        self.linear2 = nn.Linear(width, config.d_llm) if width is not None else None
         self.boundary = nn.Parameter(torch.zeros(config.d_llm))
 
     def forward(self, last_hidden_state: Tensor) -> Tensor:
@@ -36,4 +38,7 @@ class Adapter(nn.Module):
         Returns:
             ``(batch, enc_len, d_llm)``.
         """
-        return linear_as(self.linear2, F.relu(linear_as(self.linear1, last_hidden_state)))
+        soft_tokens = linear_as(self.linear1, last_hidden_state)
+        if self.linear2 is not None:
+            soft_tokens = linear_as(self.linear2, F.relu(soft_tokens))
+        return soft_tokens

@@ -23,20 +23,25 @@ class LayerWiseAligner(nn.Module):
     """Mix all chosen encoder layers into one key and one value state for each LLM layer.
 
     Each of the ``2 * n_fused`` slots has its own weighting over the encoder layers; one
-    projection, shared by all slots, then changes the width. Slots are interleaved: entry ``i`` of
-    ``config.language_layers`` gets slot ``2i`` for keys and ``2i + 1`` for values.
+    projection, shared by all slots, then changes the width; there may be a further layer before it.
+    With ``config.encoder_mean`` a slot weighs the mean of the encoder layers alone. Slots are
+    interleaved: entry ``i`` of ``config.language_layers`` gets slot ``2i`` for keys and ``2i + 1``
+    for values.
 
     Source: LayAlign (Ruan et al., Findings of NAACL 2025), section 3.1, layer-wise aligner.
 
     Args:
-        config: Sizes and the kind of aligner (``"linear"`` or ``"mlp"``).
+        config: Sizes and the kind of aligner (``"linear"`` or ``"mlp"``), ``aligner_width``.
     """
 
     def __init__(self, config: LayAlignConfig) -> None:
         """Create the mixing and projection layers."""
         super().__init__()
-        self.mix = nn.Linear(len(config.encoder_layers), 2 * len(config.language_layers))
-        self.project = nn.Linear(config.d_enc, config.d_llm)
+        self.n_states, self.mean = len(config.encoder_layers), config.encoder_mean
+        self.d_enc, width = config.d_enc, config.aligner_width
+        self.mix = nn.Linear(config.n_mixed, 2 * len(config.language_layers))
+        self.widen = nn.Linear(config.d_enc, width) if width is not None else None
+        self.project = nn.Linear(width or config.d_enc, config.d_llm)
         self.refine = nn.Linear(config.d_llm, config.d_llm) if config.aligner == "mlp" else None
 
     def forward(self, hidden_states: Tensor) -> Tensor:
@@ -52,19 +57,19 @@ class LayerWiseAligner(nn.Module):
         Raises:
             ShapeError: The number of layers or the width differs from the config.
         """
-        if hidden_states.dim() != 4 or hidden_states.shape[1::2] != (
-            self.mix.in_features,
-            self.project.in_features,
-        ):
+        if hidden_states.dim() != 4 or hidden_states.shape[1::2] != (self.n_states, self.d_enc):
             raise ShapeError(
-                f"aligner expects (batch, {self.mix.in_features}, enc_len, "
-                f"{self.project.in_features}), got {tuple(hidden_states.shape)}; check "
-                "encoder_layers in the config"
+                f"aligner expects (batch, {self.n_states}, enc_len, {self.d_enc}), got "
+                f"{tuple(hidden_states.shape)}; check encoder_layers in the config"
             )
+        if self.mean:
+            hidden_states = hidden_states.mean(1, keepdim=True)
         # As a product from the left the layer axis stays where it is, and nothing is transposed.
         weight, bias = (p.to(hidden_states.dtype) for p in (self.mix.weight, self.mix.bias))
         mixed = weight @ hidden_states.flatten(2) + bias[:, None]  # (batch, 2 n_fused, enc_len * d)
         mixed = F.relu(mixed).unflatten(2, hidden_states.shape[2:])
+        if self.widen is not None:
+            mixed = F.relu(linear_as(self.widen, mixed))
         states = linear_as(self.project, mixed)  # (batch, 2 n_fused, enc_len, d_llm)
         if self.refine is not None:
             states = linear_as(self.refine, F.relu(states))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -20,12 +18,14 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
 from transformers.models.mbart.modeling_mbart import MBartEncoder
 
 from layalign.embedded import resolve
 from layalign.errors import BackboneError
-from layalign.model.lora import add_stored_lora, lora_base
+from layalign.model.fingerprint import fingerprint
+from layalign.model.lora import add_stored_lora, lora_base, lora_layers
 
 # Encoder-decoder families whose encoder is a class of its own but not in the text-encoding map.
 # Second entry: how the names in a full checkpoint become the names in the encoder alone.
@@ -38,7 +38,6 @@ _ENCODER_HALVES: dict[str, tuple[type[PreTrainedModel], dict[str, str]]] = {
 }
 _SOFTMAX_LAYER_TYPES = ("full_attention", "sliding_attention", "chunked_attention")
 _PROJECTIONS = (("k_proj", "v_proj"), ("qkv_proj",), ("query_key_value",))
-_SAMPLES = 8  # values hashed per parameter; enough to tell any two trainings apart
 
 
 class Backbones(NamedTuple):
@@ -88,6 +87,11 @@ def load_backbones(
     else:
         if attn_implementation is not None:
             language_model.set_attn_implementation(attn_implementation)
+        if lora_layers(language_model):
+            raise BackboneError(
+                "the language model carries a LoRA, perhaps of another LayAlignModel; load it once "
+                "more, or merge the LoRA into it"
+            )
         found = fingerprint(language_model)
     fingerprints = {"encoder": fingerprint(encoder), "language_model": found}
     return Backbones(encoder, language_model, fingerprints)
@@ -273,6 +277,17 @@ def token_embedding(language_model: PreTrainedModel) -> nn.Embedding:
     return cast(nn.Embedding, language_model.get_input_embeddings())
 
 
+def let_checkpoint(language_model: PreTrainedModel) -> None:
+    """Let a model in eval mode do gradient checkpointing.
+
+    That looks at the flag of the layer itself; its dropout modules have flags of their own and stay
+    off.
+    """
+    for module in language_model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.training = True
+
+
 def attention_layers(language_model: PreTrainedModel) -> dict[int, nn.Module]:
     """Softmax-attention modules whose key and value projections can be reused, by layer index.
 
@@ -374,26 +389,3 @@ def _normed_heads(attention: nn.Module, key: Tensor, d_head: int) -> Tensor:
         return _heads(norm(key), d_head)
     per_head: Tensor = norm(key.unflatten(-1, (-1, d_head)))
     return per_head.transpose(1, 2)
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Hash a few values of every parameter, so that other weights are recognised.
-
-    Values are compared after rounding to bfloat16, so a model loaded in bfloat16 and the same
-    model in float32 agree. Empty for weights that cannot be read (meta device, quantised).
-    """
-    return fingerprint_of(sorted(model.named_parameters()))
-
-
-def fingerprint_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
-    """The :func:`fingerprint` of a model with these parameters, sorted by name."""
-    digest = hashlib.sha256()
-    for name, parameter in parameters:
-        if parameter.is_meta or not parameter.is_floating_point():
-            return ""
-        flat = parameter.detach().reshape(-1)
-        steps = torch.linspace(0, max(flat.numel() - 1, 0), _SAMPLES, dtype=torch.float64)
-        picked = flat[steps.long().to(flat.device)] if flat.numel() else flat
-        digest.update(f"{name} {tuple(parameter.shape)} ".encode())
-        digest.update(picked.to("cpu", torch.bfloat16).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -17,6 +17,8 @@ from layalign.embedded import shipped_checkpoints
 from layalign.errors import CheckpointError
 from layalign.model.backbones import load_backbones
 from layalign.model.config import LayAlignConfig
+from layalign.model.lora import own_weights
+from layalign.model.parts import count_by_part
 
 if TYPE_CHECKING:
     from layalign.model.composite import LayAlignModel
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 WEIGHTS_NAME = "model.safetensors"
 ENCODER_FOLDER = "encoder"
 LANGUAGE_MODEL_FOLDER = "language_model"
+_SWITCHES = (
+    *("encoder_mean", "aligner", "aligner_width", "adapter", "adapter_width"),
+    *("gate", "lora"),
+)
 
 
 def save(
@@ -56,7 +62,10 @@ def save(
     os.replace(temporary, target / WEIGHTS_NAME)
     if include_backbones:
         model.encoder.save_pretrained(target / ENCODER_FOLDER)
-        model.language_model.save_pretrained(target / LANGUAGE_MODEL_FOLDER)
+        model.language_model.save_pretrained(
+            target / LANGUAGE_MODEL_FOLDER,
+            state_dict=own_weights(model.language_model) if model.config.lora else None,
+        )
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(target)
     model.generation_config.save_pretrained(target)
@@ -203,12 +212,12 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     """Summarise a checkpoint without loading its backbones.
 
     Returns:
-        Backbones, sizes, number of trained parameters and the gates, as plain values.
+        Backbones, sizes, what the parts are, numbers of trained parameters and the gates, as plain
+        values.
     """
     folder = find_folder(name_or_path)
     config = LayAlignConfig.from_pretrained(folder)
     trained = read_weights(folder)
-    gates = trained["gates"].float() if "gates" in trained else torch.zeros(0)
     return {
         "checkpoint": str(name_or_path),
         "encoder": config.encoder,
@@ -219,14 +228,15 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         "d_llm": config.d_llm,
         "encoder_layers": list(config.encoder_layers),
         "language_layers": list(config.language_layers),
-        "aligner": config.aligner,
-        "trained_parameters": {
-            part: sum(t.numel() for name, t in trained.items() if name.split(".")[0] == part)
-            for part in sorted({name.split(".")[0] for name in trained})
-        },
-        "gates": [round(float(g), 6) for g in gates],
+        **{name: getattr(config, name) for name in _SWITCHES},
+        "trained_parameters": count_by_part(trained.items()),
+        "gates": _rounded(trained["gates"].tolist()) if "gates" in trained else [],
         "self_contained": (folder / LANGUAGE_MODEL_FOLDER).is_dir(),
     }
+
+
+def _rounded(values: Any) -> Any:
+    return [_rounded(v) for v in values] if isinstance(values, list) else round(values, 6)
 
 
 def backbone_places(folder: Path, config: LayAlignConfig | None = None) -> tuple[str, str]:

@@ -7,30 +7,38 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from layalign.errors import BackboneError, ConfigError
+from layalign.errors import ConfigError
 from layalign.model import checkpoint
 from layalign.model.adapter import Adapter
 from layalign.model.aligner import LayerWiseAligner
 from layalign.model.backbones import (
-    attention_layers,
     default_language_layers,
+    let_checkpoint,
     load_backbones,
-    project_key_value,
     token_embedding,
 )
 from layalign.model.config import LayAlignConfig, check_field_names
-from layalign.model.fusion import reach_layers, use_fused_attention
-from layalign.model.sequence import check_same_shape, join_parts, label_positions, token_loss
+from layalign.model.fused_layers import fuse_layers, project_states
+from layalign.model.lora import insert_lora
+from layalign.model.parts import is_trained
+from layalign.model.sequence import (
+    check_begun,
+    check_same_shape,
+    join_parts,
+    label_positions,
+    token_loss,
+)
+from layalign.model.switches import LoraSettings
 
 
 class LayAlignModel(PreTrainedModel, GenerationMixin):
     """A frozen multilingual encoder that speaks through a frozen language model.
 
     Create one with :meth:`from_backbones` or :meth:`from_pretrained`. What is trained is exactly
-    :meth:`trainable_names`: the adapter with its boundary, the layer-wise aligner and the gates.
+    :meth:`trainable_names`: the adapter with its boundary, the layer-wise aligner, the gates and,
+    if ``config.lora`` says so, a LoRA on the language model.
 
     Source: LayAlign (Ruan et al., Findings of NAACL 2025), section 3.
 
@@ -39,7 +47,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
         encoder: The loaded encoder.
         language_model: The loaded causal language model. Its attention implementation is set to
             the fused form of the one it was loaded with; called on its own it computes exactly
-            what it did before.
+            what it did before, until a LoRA on it is trained.
     """
 
     config: LayAlignConfig
@@ -62,18 +70,24 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
         self.encoder = encoder
         self.language_model = language_model
         device = token_embedding(language_model).weight.device
-        self.adapter = Adapter(config).to(device)
+        self.adapter = Adapter(config).to(device) if config.adapter != "none" else None
         n_fused = len(config.language_layers)
         self.aligner = LayerWiseAligner(config).to(device) if n_fused else None
         # Zero, so that training starts from the language model as it is (section 3.2).
-        self.gates = nn.Parameter(torch.zeros(n_fused, device=device)) if n_fused else None
+        self.gates = self.gate_map = None
+        if n_fused:
+            self.gates = nn.Parameter(torch.zeros(config.gate_shape, device=device))
+        if config.gate == "hidden":
+            self.gate_map = nn.Parameter(torch.zeros(n_fused, config.d_llm, device=device))
         self.generation_config = language_model.generation_config
         self._fused_layers = tuple(config.language_layers)
         if n_fused:
-            self._check_backbones()
+            fuse_layers(language_model, self._fused_layers, give_hidden=self.gate_map is not None)
         self.encoder.requires_grad_(False)
         self.language_model.requires_grad_(False)
         self.post_init()  # type: ignore[no-untyped-call]
+        if config.lora is not None:  # last, or its start would be overwritten
+            insert_lora(language_model, LoraSettings(**config.lora))
         self.train(False)
 
     @classmethod
@@ -133,26 +147,9 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
         )
         return cls(config, encoder, language_model)
 
-    def _check_backbones(self) -> None:
-        """Switch the language model to fused attention and see that every layer carries it."""
-        use_fused_attention(self.language_model)
-        usable = attention_layers(self.language_model)
-        if missing := sorted(set(self._fused_layers) - set(usable)):
-            raise BackboneError(
-                f"layers {missing} of {self.language_model.config.model_type} have no softmax "
-                f"attention to fuse; choose language_layers among {sorted(usable)}"
-            )
-        reach_layers(self.language_model, {layer: usable[layer] for layer in self._fused_layers})
-
     def trainable_names(self) -> tuple[str, ...]:
         """Exact names of the trained parameters, sorted; the same set in both stages."""
-        return tuple(
-            sorted(
-                name
-                for name, _ in self.named_parameters()
-                if not name.startswith(("encoder.", "language_model."))
-            )
-        )
+        return tuple(sorted(name for name, _ in self.named_parameters() if is_trained(name)))
 
     def train(self, mode: bool = True) -> LayAlignModel:
         """Switch modes; frozen backbones stay in eval mode unless the config says otherwise."""
@@ -160,11 +157,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
         if mode and self.config.frozen_backbones_eval:
             self.encoder.eval()
             self.language_model.eval()
-            # Gradient checkpointing looks at the flag of the layer itself; its dropout modules
-            # have flags of their own and stay off.
-            for module in self.language_model.modules():
-                if isinstance(module, GradientCheckpointingLayer):
-                    module.training = True
+            let_checkpoint(self.language_model)
         return self
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -191,8 +184,8 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens.
 
         Returns:
-            ``soft_tokens`` ``(batch, enc_len, d_llm)`` and, with an aligner, ``fusion_keys`` and
-            ``fusion_values`` ``(batch, n_fused, n_kv_heads, enc_len, d_head)`` and, unless the
+            With an adapter ``soft_tokens`` ``(batch, enc_len, d_llm)``. With an aligner
+            ``fusion_keys`` and ``fusion_values``, see :func:`project_states`, and, unless the
             config asks for the published behaviour, ``fusion_mask`` ``(batch, enc_len)``, True at
             real tokens.
         """
@@ -203,19 +196,16 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
                 output_hidden_states=self.aligner is not None,
             )
         dtype = self.get_input_embeddings().weight.dtype
-        encoded = {"soft_tokens": self.adapter(output.last_hidden_state.to(dtype))}
+        encoded: dict[str, Tensor] = {}
+        if self.adapter is not None:
+            encoded["soft_tokens"] = self.adapter(output.last_hidden_state.to(dtype))
         if self.aligner is None:
             return encoded
         chosen = [output.hidden_states[i] for i in self.config.encoder_layers]
-        # Taken apart once: a slice for every layer would cost a whole tensor of gradient each.
-        states = self.aligner(torch.stack(chosen, 1).to(dtype)).flatten(1, 2).unbind(1)
-        attention = attention_layers(self.language_model)
-        projected = [
-            project_key_value(attention[layer], states[2 * slot], states[2 * slot + 1])
-            for slot, layer in enumerate(self._fused_layers)
-        ]
-        encoded["fusion_keys"] = torch.stack([key for key, _ in projected], 1)
-        encoded["fusion_values"] = torch.stack([value for _, value in projected], 1)
+        states = self.aligner(torch.stack(chosen, 1).to(dtype))
+        encoded["fusion_keys"], encoded["fusion_values"] = project_states(
+            self.language_model, self._fused_layers, states
+        )
         if self.config.mask_encoder_padding:
             encoded["fusion_mask"] = encoder_attention_mask.bool()
         return encoded
@@ -230,6 +220,8 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
     ) -> dict[str, Tensor]:
         """Build what the language model is given: BOS, soft tokens, boundary, text.
 
+        Without an adapter there are no soft tokens and no boundary, which is there to end them.
+
         Args:
             encoder_input_ids: ``(batch, enc_len)``.
             encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens; None if all are.
@@ -243,6 +235,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
 
         Raises:
             ShapeError: Two inputs that belong together differ in shape.
+            ConfigError: A model without adapter and BOS is given a row without a prompt.
         """
         if encoder_attention_mask is None:
             encoder_attention_mask = torch.ones_like(encoder_input_ids)
@@ -250,19 +243,23 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             "encoder_input_ids", encoder_input_ids, encoder_attention_mask=encoder_attention_mask
         )
         encoded = self.encode(encoder_input_ids, encoder_attention_mask)
-        soft = encoded.pop("soft_tokens")
-        boundary = self.adapter.boundary.to(soft.dtype).expand(len(soft), 1, -1)
-        one = encoder_attention_mask.new_ones(len(soft), 1)
+        one = encoder_attention_mask.new_ones(len(encoder_attention_mask), 1)
         embed = self.get_input_embeddings()
-        parts = [(soft, encoder_attention_mask), (boundary, one)]
+        parts = []
         if self.config.bos_token_id is not None:
             bos = torch.full_like(encoder_input_ids[:, :1], self.config.bos_token_id)
-            parts.insert(0, (embed(bos), one))
+            parts.append((embed(bos), one))
+        if self.adapter is not None:
+            soft = encoded.pop("soft_tokens")
+            boundary = self.adapter.boundary.to(soft.dtype).expand(len(soft), 1, -1)
+            parts += [(soft, encoder_attention_mask), (boundary, one)]
         if input_ids is not None:
             if attention_mask is None:
                 attention_mask = torch.ones_like(input_ids)
             check_same_shape("input_ids", input_ids, attention_mask=attention_mask, labels=labels)
             parts.append((embed(input_ids), attention_mask))
+        if self.adapter is None and self.config.bos_token_id is None:
+            check_begun(attention_mask, labels)
         return join_parts(parts, labels) | encoded
 
     def forward(
@@ -349,7 +346,8 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             "fusion_keys": keys.unbind(1),
             "fusion_values": values.unbind(1),
             "fusion_mask": mask,
-            "fusion_gates": self.gates.expand(len(keys), -1),
+            "fusion_gates": self.gates.expand(len(keys), *self.gates.shape),
+            "fusion_gate_map": None if self.gate_map is None else self.gate_map.unbind(0),
             "fusion_layers": self._fused_layers,
         }
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from layalign.errors import ConfigError, nearest
+from layalign.fields import from_mapping
+from layalign.model import switches
+from layalign.model.switches import MEAN, AdapterKind, AlignerKind, GateKind, LoraSettings
 
-AlignerKind = Literal["linear", "mlp", "none"]
-ALIGNERS: tuple[str, ...] = ("linear", "mlp", "none")
+# Fields that say nothing without an aligner, and their defaults.
+_OF_THE_ALIGNER: dict[str, Any] = {
+    **{"encoder_layers": None, "language_layers": None, "aligner_width": None},
+    **{"encoder_mean": False, "gate": "scalar"},
+}
 
 
 def _as_config(value: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
@@ -27,8 +34,9 @@ def _as_config(value: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedCon
     return CONFIG_MAPPING[model_type](**value)
 
 
-def _as_list(layers: Sequence[int] | None) -> list[int]:
-    return cast("list[int]", None if layers is None else list(layers))  # None until `_check`
+def _as_list(layers: Sequence[int] | str | None) -> list[int]:
+    chosen = layers if layers is None or isinstance(layers, str) else list(layers)
+    return cast("list[int]", chosen)  # until `_check`
 
 
 class LayAlignConfig(PreTrainedConfig):
@@ -49,12 +57,26 @@ class LayAlignConfig(PreTrainedConfig):
             ``language_model``; a checkpoint refuses other weights.
         encoder_layers: Encoder hidden states that feed the aligner; 0 is the embedding output,
             ``n_enc_layers`` the last one. Default: ``0 … n_enc_layers - 1`` as in the published
-            code; the last state reaches the LLM through the adapter.
+            code; the last state reaches the LLM through the adapter. Words (``last``, ``mean``,
+            ``first:K``, ``middle:K``, ``last:K``) choose among the default ones and become a list;
+            see :func:`layalign.model.switches.encoder_layers`.
+        encoder_mean: Mix nothing but the unweighted mean of these states. ``encoder_layers="mean"``
+            sets it, with all the default states.
         language_layers: LLM layers with cross attention. Default: every softmax-attention layer.
         aligner: ``"linear"`` (mix, project), ``"mlp"`` (mix, project, refine) or ``"none"``: soft
             tokens alone and no cross attention, as in MindMerger (Huang et al., 2024); both lists
             of layers are empty then.
-        adapter_width: Width of the adapter's hidden layer. Default: ``2 * d_enc``.
+        aligner_width: Width of one more layer of the aligner, before the one that changes to the
+            LLM's width; None for no such layer. With ``d_enc`` it has the parameters of the
+            paper's larger aligner.
+        adapter: ``"mlp"`` (two layers), ``"linear"`` (one, as in LangBridge) or ``"none"``: no soft
+            tokens and no boundary, the encoder speaks through the cross attention alone.
+        adapter_width: Width of the hidden layer of the adapter ``"mlp"``. Default: ``2 * d_enc``.
+        gate: ``"scalar"`` (one number per fused layer), ``"head"`` (one per attention head) or
+            ``"hidden"`` (a number and a linear map of what the layer's attention reads, so that
+            every position has a gate of its own).
+        lora: Fields of :class:`layalign.model.switches.LoraSettings`: a LoRA on the language model,
+            trained with the rest; None for none.
         mask_encoder_padding: Keep padded encoder positions out of the cross attention. The
             published code attends to them; ``False`` restores that.
         mask_position_ids: Count LLM positions from the first real token in training too, as
@@ -78,10 +100,15 @@ class LayAlignConfig(PreTrainedConfig):
         language_model: str = "",
         language_model_revision: str | None = None,
         fingerprints: dict[str, str] | None = None,
-        encoder_layers: Sequence[int] | None = None,
+        encoder_layers: Sequence[int] | str | None = None,
+        encoder_mean: bool = False,
         language_layers: Sequence[int] | None = None,
         aligner: AlignerKind = "linear",
+        aligner_width: int | None = None,
+        adapter: AdapterKind = "mlp",
         adapter_width: int | None = None,
+        gate: GateKind = "scalar",
+        lora: LoraSettings | Mapping[str, Any] | None = None,
         mask_encoder_padding: bool = True,
         mask_position_ids: bool = True,
         frozen_backbones_eval: bool = True,
@@ -97,9 +124,14 @@ class LayAlignConfig(PreTrainedConfig):
         self.language_model_revision = language_model_revision
         self.fingerprints = dict(fingerprints or {})
         self.encoder_layers = _as_list(encoder_layers)
+        self.encoder_mean = encoder_mean
         self.language_layers = _as_list(language_layers)
         self.aligner = aligner
-        self.adapter_width = cast(int, adapter_width)
+        self.aligner_width = aligner_width
+        self.adapter = adapter
+        self.adapter_width = adapter_width
+        self.gate = gate
+        self.lora = None if lora is None else _plain_lora(lora)
         self.mask_encoder_padding = mask_encoder_padding
         self.mask_position_ids = mask_position_ids
         self.frozen_backbones_eval = frozen_backbones_eval
@@ -110,30 +142,38 @@ class LayAlignConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     def _check(self) -> None:
-        if self.aligner not in ALIGNERS:
-            raise ConfigError(f"aligner is {self.aligner!r}; expected one of {', '.join(ALIGNERS)}")
+        switches.check_kinds(adapter=self.adapter, aligner=self.aligner, gate=self.gate)
         self._check_layers()
-        if self.adapter_width is None:
-            self.adapter_width = 2 * self.d_enc
-        if self.adapter_width < 1:
-            raise ConfigError(f"adapter_width is {self.adapter_width}; expected at least 1")
+        if self.adapter == "mlp":
+            if self.adapter_width is None:
+                self.adapter_width = 2 * self.d_enc
+        elif self.adapter_width is not None:
+            raise ConfigError(
+                f"adapter_width is {self.adapter_width}, but the adapter {self.adapter} has no "
+                "hidden layer; leave it out, or choose the adapter mlp"
+            )
+        for name in ("adapter_width", "aligner_width"):
+            switches.check_width(name, getattr(self, name))
 
     def _check_layers(self) -> None:
         if self.aligner == "none":
-            for name in ("encoder_layers", "language_layers"):
-                if getattr(self, name):
+            for name, nothing in _OF_THE_ALIGNER.items():
+                if getattr(self, name) not in (nothing, []):
                     raise ConfigError(
-                        f"{name} is {getattr(self, name)}, but without an aligner no layers are "
+                        f"{name} is {getattr(self, name)!r}, but without an aligner no layers are "
                         "joined; leave it out, or choose another aligner"
                     )
-                setattr(self, name, [])
+            self.encoder_layers, self.language_layers = [], []
             return
+        if isinstance(self.encoder_layers, str):
+            self.encoder_mean = self.encoder_mean or self.encoder_layers == MEAN
+            self.encoder_layers = switches.encoder_layers(self.encoder_layers, self.n_enc_layers)
         if self.encoder_layers is None:
             self.encoder_layers = list(range(self.n_enc_layers))
         if self.language_layers is None:
             self.language_layers = list(range(self.n_llm_layers))
-        _check_layers("encoder_layers", self.encoder_layers, self.n_enc_layers + 1)
-        _check_layers("language_layers", self.language_layers, self.n_llm_layers)
+        switches.check_layers("encoder_layers", self.encoder_layers, self.n_enc_layers + 1)
+        switches.check_layers("language_layers", self.language_layers, self.n_llm_layers)
 
     @property
     def d_enc(self) -> int:
@@ -157,6 +197,17 @@ class LayAlignConfig(PreTrainedConfig):
         """Number of language-model layers."""
         return int(self.text_config.num_hidden_layers)
 
+    @property
+    def n_mixed(self) -> int:
+        """Number of tensors that the aligner mixes: the encoder states, or their mean."""
+        return 1 if self.encoder_mean else len(self.encoder_layers)
+
+    @property
+    def gate_shape(self) -> tuple[int, ...]:
+        """Shape of ``gates``: ``(n_fused,)``, or ``(n_fused, n_heads)`` with a gate for each."""
+        heads = (int(self.text_config.num_attention_heads),) if self.gate == "head" else ()
+        return (len(self.language_layers), *heads)
+
 
 def check_field_names(names: Iterable[str]) -> None:
     """Refuse names that are no field of :class:`LayAlignConfig`.
@@ -170,11 +221,9 @@ def check_field_names(names: Iterable[str]) -> None:
             raise ConfigError(f"unknown model setting {name!r}{nearest(name, known)}")
 
 
-def _check_layers(name: str, layers: Sequence[int], count: int) -> None:
-    if not layers:
-        raise ConfigError(f"{name} is empty; expected at least one index from 0 to {count - 1}")
-    wrong = [i for i in layers if not isinstance(i, int) or not 0 <= i < count]
-    if wrong or len(set(layers)) != len(layers):
-        raise ConfigError(
-            f"{name} is {list(layers)}; expected different whole numbers from 0 to {count - 1}"
-        )
+def _plain_lora(lora: LoraSettings | Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are stored; what is missing gets its default."""
+    if not isinstance(lora, LoraSettings):
+        lora = from_mapping(LoraSettings, lora, "lora")
+    values = dataclasses.asdict(lora)
+    return {**values, "targets": None if lora.targets is None else list(lora.targets)}

@@ -1,26 +1,25 @@
-"""Adaptive fusion-enhanced attention, the only file that touches the LLM's attention.
+"""Adaptive fusion-enhanced attention: what a fused layer of the LLM computes.
 
 Source: LayAlign (Ruan et al., Findings of NAACL 2025), section 3.2. Every fused LLM layer computes
 ``self_attention + gate * cross_attention``; the cross attention reuses the layer's own rotated
 queries and its frozen key, value and output projections. It is plugged in through transformers'
 public attention registry: the registered function receives the queries after the rotary embedding
 and returns before the output projection, which is linear, so adding there is adding after it.
+:mod:`layalign.model.fused_layers` is the other half: it makes a language model's layers use it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface
 
 from layalign.errors import BackboneError
-from layalign.model.backbones import token_embedding
 
 # transformers takes every name with "flash" in it for one of its own kernels, hence "fa2".
 FUSED_ATTENTION = {
@@ -81,6 +80,25 @@ def cross_attention(
     return context.reshape(batch, n_heads, seq_len, -1).transpose(1, 2)
 
 
+def gate_values(gates: Tensor, gate_map: Tensor | None, hidden: Tensor | None) -> Tensor:
+    """One layer's gates, in a shape to multiply its cross attention with.
+
+    Args:
+        gates: ``(batch,)``, or ``(batch, n_heads)`` with a gate for each head.
+        gate_map: ``(d_llm,)``; None for gates that depend on nothing.
+        hidden: What the layer's attention reads, ``(batch, seq_len, d_llm)``; needed with
+            ``gate_map``.
+
+    Returns:
+        ``(batch, seq_len or 1, n_heads or 1, 1)``.
+    """
+    values = gates.reshape(len(gates), 1, -1, 1)
+    if gate_map is not None:
+        assert hidden is not None
+        values = values + (hidden @ gate_map.to(hidden.dtype))[..., None, None]
+    return values
+
+
 def _eager(module: nn.Module, *args: Any, **kwargs: Any) -> AttentionOutput:
     """Call the eager attention of the model file that ``module`` comes from."""
     own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
@@ -136,6 +154,8 @@ def _with_fusion(
         fusion_values: tuple[Tensor, ...] | None = None,
         fusion_mask: Tensor | None = None,
         fusion_gates: Tensor | None = None,
+        fusion_gate_map: tuple[Tensor, ...] | None = None,
+        fusion_hidden: Tensor | None = None,
         fusion_layers: tuple[int, ...] = (),
         fusion_seen: set[int] | None = None,
         **kwargs: Any,
@@ -158,8 +178,9 @@ def _with_fusion(
             softcap=kwargs.get("softcap"),
             fused=fused,
         )
-        gate = fusion_gates[:, slot].to(context.dtype)[:, None, None, None]
-        return output + gate * context.reshape(output.shape), weights
+        own_map = None if fusion_gate_map is None else fusion_gate_map[slot]
+        gate = gate_values(fusion_gates[:, slot], own_map, fusion_hidden)
+        return output + (gate.to(context.dtype) * context).reshape(output.shape), weights
 
     return fusion_attention
 
@@ -181,95 +202,3 @@ def _register() -> None:
 
 
 _register()
-
-
-def use_fused_attention(language_model: PreTrainedModel) -> None:
-    """Switch a language model to the fused form of its attention; alone it computes as before.
-
-    Raises:
-        BackboneError: The family does not use transformers' attention registry, or its
-            implementation has no fused form.
-    """
-    name = fused_attention_name(language_model.config._attn_implementation)
-    language_model.set_attn_implementation(name)
-    if language_model.config._attn_implementation != name:
-        raise BackboneError(
-            f"language model family {language_model.config.model_type!r} is not supported: its "
-            "attention does not go through transformers' attention registry"
-        )
-
-
-def reach_layers(language_model: PreTrainedModel, attention: Mapping[int, nn.Module]) -> None:
-    """See that every fused layer receives the fusion keywords, or help it to.
-
-    Args:
-        language_model: With fused attention.
-        attention: The attention modules of the fused layers, by layer index.
-
-    Raises:
-        BackboneError: Some layers cannot be reached.
-    """
-    missing = set(attention) - reached_layers(language_model)
-    for layer in language_model.get_decoder().layers if missing else ():
-        for module in layer.modules():
-            if module in (attention[i] for i in missing):
-                hand_through(layer, module)
-    if missing and set(attention) - reached_layers(language_model):
-        raise BackboneError(
-            f"language model family {language_model.config.model_type!r} is not supported: the "
-            f"attention of layers {sorted(missing)} does not receive keyword arguments"
-        )
-
-
-def reached_layers(language_model: PreTrainedModel) -> set[int]:
-    """Layers whose attention receives the fusion keywords, found by running one token."""
-    seen: set[int] = set()
-    device = token_embedding(language_model).weight.device
-    # Without weights no mask can be worked out, and a finished one is taken as it is.
-    finished = {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)}
-    with torch.no_grad():
-        language_model(
-            input_ids=torch.zeros(1, 1, dtype=torch.long, device=device),
-            use_cache=False,
-            fusion_seen=seen,
-            **(finished if device.type == "meta" else {}),
-        )
-    return seen
-
-
-def hand_through(layer: nn.Module, attention: nn.Module) -> None:
-    """Pass the fusion keywords on in a decoder layer that does not do so itself (StableLM).
-
-    They are held only while the layer runs, so recomputation in gradient checkpointing sees its
-    own.
-    """
-    held: ContextVar[dict[str, Any]] = ContextVar("held", default={})  # noqa: B039
-
-    def take(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        held.set({key: value for key, value in kwargs.items() if key.startswith("fusion_")})
-
-    def give(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return args, {**kwargs, **held.get()}
-
-    def drop(*_: Any) -> None:
-        held.set({})
-
-    layer.register_forward_pre_hook(take, with_kwargs=True)
-    attention.register_forward_pre_hook(give, with_kwargs=True)
-    layer.register_forward_hook(drop, always_call=True)
-
-
-def fused_attention_name(base: str) -> str:
-    """Name of the registered attention that adds the fusion to ``base``.
-
-    Raises:
-        BackboneError: There is no fused form of ``base``.
-    """
-    if base in FUSED_ATTENTION.values():
-        return base
-    if base not in FUSED_ATTENTION:
-        raise BackboneError(
-            f"attention implementation {base!r} cannot carry the fusion; choose one of "
-            f"{', '.join(FUSED_ATTENTION)} with attn_implementation"
-        )
-    return FUSED_ATTENTION[base]

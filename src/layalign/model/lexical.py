@@ -55,19 +55,23 @@ def lexical_start(
         means that nothing was learned.
 
     Raises:
-        ConfigError: A tokenizer cannot tell character offsets, or no text gave a pair.
+        ConfigError: There is no adapter, a tokenizer cannot tell character offsets, or no text gave
+            a pair.
     """
+    adapter = model.adapter
+    if adapter is None:
+        raise ConfigError("init: lexical fits the adapter, and adapter is none; use init: default")
     states, targets = lexical_pairs(model, processor, texts)
     generator = torch.Generator().manual_seed(seed)
-    parameters = [*model.adapter.linear1.parameters(), *model.adapter.linear2.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=lr)
+    # Adam leaves alone what has no gradient: the boundary, which is no part of the soft tokens.
+    optimizer = torch.optim.Adam(adapter.parameters(), lr=lr)
     variance = targets.var(0, unbiased=False).mean().clamp(min=1e-12)
     late: list[float] = []
     for update in range(updates):
         for group in optimizer.param_groups:
             group["lr"] = lr * (1 - update / updates)
         chosen = torch.randint(len(states), (batch_size,), generator=generator)
-        loss = F.mse_loss(model.adapter(states[chosen]), targets[chosen]) / variance
+        loss = F.mse_loss(adapter(states[chosen]), targets[chosen]) / variance
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

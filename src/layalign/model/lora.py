@@ -1,20 +1,23 @@
-"""Language models that are a LoRA on top of another one, stored as PEFT stores them."""
+"""LoRAs on a language model: one stored as PEFT stores it, a new one, one trained in LayAlign."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import Tensor, nn
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from layalign.errors import BackboneError
+from layalign.errors import BackboneError, ConfigError
+from layalign.model.parts import LORA, part_of
+from layalign.model.switches import LoraSettings
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel
 
 
@@ -81,22 +84,105 @@ def add_stored_lora(
 def add_new_lora(language_model: PreTrainedModel, rank: int) -> PeftModel:
     """Put an untrained LoRA on every linear layer but the output head, which changes nothing yet.
 
-    The scale is fixed: ``alpha = 2 * rank``.
-
-    Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.09685).
-
     Args:
         language_model: Changed in place.
         rank: Of every layer's change.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
     with _without_renaming_warnings():
-        adapted: PeftModel = get_peft_model(language_model, config)
+        adapted: PeftModel = get_peft_model(language_model, _config(LoraSettings(rank=rank)))
     return adapted
+
+
+def insert_lora(language_model: PreTrainedModel, settings: LoraSettings) -> None:
+    """Put an untrained LoRA or DoRA into a language model that stays what it is, in float32.
+
+    Only the new parameters want gradients afterwards. They are in the layers, so whatever uses a
+    layer's projections uses the adapted ones, the cross attention too.
+
+    Args:
+        language_model: Changed in place, but not in what it computes.
+        settings: What is added where.
+
+    Raises:
+        ConfigError: There is no layer of such a name.
+    """
+    from peft import inject_adapter_in_model
+
+    _check_targets(language_model, settings.targets or ())
+    is_outline = any(parameter.is_meta for parameter in language_model.parameters())
+    with _without_renaming_warnings():
+        inject_adapter_in_model(_config(settings), language_model, low_cpu_mem_usage=is_outline)
+    for parameter in language_model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    for layer in lora_layers(language_model):
+        for name, lengths in layer.lora_magnitude_vector.items():  # again, now that all is float32
+            lengths.update_layer(
+                base_layer=layer.get_base_layer(),
+                lora_A=layer.lora_A[name].weight,
+                lora_B=layer.lora_B[name].weight,
+                scaling=layer.scaling[name],
+            )
+
+
+def lora_layers(language_model: nn.Module) -> list[Any]:
+    """The layers of a language model that carry a LoRA, PEFT's ``BaseTunerLayer``."""
+    if not any(part_of(name) == LORA for name, _ in language_model.named_parameters()):
+        return []  # without importing PEFT
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [module for module in language_model.modules() if isinstance(module, BaseTunerLayer)]
+
+
+@contextmanager
+def without_lora(language_model: nn.Module) -> Iterator[None]:
+    """Let a language model compute what it did before :func:`insert_lora`."""
+    layers = lora_layers(language_model)
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+
+
+def own_weights(language_model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a language model under its own names, those of an inserted LoRA left out."""
+    return {
+        name.replace(".base_layer.", "."): value
+        for name, value in language_model.state_dict().items()
+        if part_of(name) != LORA
+    }
+
+
+def _config(settings: LoraSettings) -> LoraConfig:
+    from peft import LoraConfig
+
+    targets = "all-linear" if settings.targets is None else list(settings.targets)
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=2 * settings.rank,
+        use_dora=settings.dora,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _check_targets(language_model: PreTrainedModel, targets: Sequence[str]) -> None:
+    head = language_model.get_output_embeddings()
+    known = {
+        name.rpartition(".")[2]
+        for name, module in language_model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    }
+    if wrong := sorted(set(targets) - known):
+        raise ConfigError(
+            f"lora.targets names {', '.join(wrong)}, but the linear layers of "
+            f"{language_model.config.model_type} are {', '.join(sorted(known))}; choose among them"
+        )
 
 
 @contextmanager

@@ -19,14 +19,10 @@ from transformers import PreTrainedModel
 
 from layalign.errors import CheckpointError, ConfigError
 from layalign.model import checkpoint
-from layalign.model.backbones import (
-    fingerprint_of,
-    outline_backbones,
-    outline_encoder,
-    outline_language_model,
-)
+from layalign.model.backbones import outline_backbones, outline_encoder, outline_language_model
 from layalign.model.composite import LayAlignModel
 from layalign.model.config import LayAlignConfig
+from layalign.model.fingerprint import fingerprint_of
 from layalign.model.states import SAFETENSORS, SUFFIXES, State, open_state
 
 _PARTS = {
@@ -102,6 +98,7 @@ def from_published(
         language_model_revision=language_model_revision,
         **{**_BEHAVIOUR, "language_layers": layers, "aligner": aligner, **config_fields},
     )
+    _check_form(model.config, "such a checkpoint")
     _check_trained(state, _to_layout(dict(_trained(model)), model), path)
     if check_backbones:
         roles = {"encoder": model.encoder, "language_model": model.language_model}
@@ -131,13 +128,7 @@ def to_published(name_or_path: str | os.PathLike[str], path: str | os.PathLike[s
         raise ConfigError(f"{target} is there already; choose another place")
     folder = checkpoint.find_folder(name_or_path)
     config = LayAlignConfig.from_pretrained(folder)
-    if not config.language_layers:
-        raise CheckpointError(f"{folder} has no aligner, and the authors' layout needs one")
-    if config.adapter_width != 2 * config.d_enc:
-        raise CheckpointError(
-            f"{folder} has adapter_width {config.adapter_width}, and the authors' layout only "
-            f"{2 * config.d_enc}, twice the encoder's width; it cannot be converted"
-        )
+    _check_form(config, folder)
     model = LayAlignModel(
         config,
         outline_encoder(config.encoder_config),
@@ -146,6 +137,26 @@ def to_published(name_or_path: str | os.PathLike[str], path: str | os.PathLike[s
     trained = checkpoint.read_weights(folder)
     checkpoint.load_trained(model, trained, folder)  # on the meta device this only compares
     _write(target, _to_layout(trained, model))
+
+
+def _check_form(config: LayAlignConfig, what: object) -> None:
+    """See that the authors' layout has a place for every part and no other part is needed."""
+    if config.aligner == "none":
+        raise CheckpointError(f"{what} has no aligner, and the authors' layout needs one")
+    layout = {
+        "adapter": "mlp",
+        "adapter_width": 2 * config.d_enc,
+        "aligner_width": None,
+        "encoder_mean": False,
+        "gate": "scalar",
+        "lora": None,
+    }
+    for name, wanted in layout.items():
+        if (found := getattr(config, name)) != wanted:
+            raise CheckpointError(
+                f"{what} has {name} {found}, and the authors' layout only {wanted}; it cannot be "
+                "converted"
+            )
 
 
 def _write(target: Path, state: dict[str, Tensor]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from layalign.errors import ShapeError
+from layalign.errors import ConfigError, ShapeError
 
 IGNORE_INDEX = -100
 """Label of a position where nothing is to be predicted."""
@@ -73,6 +73,27 @@ def check_same_shape(name: str, tensor: Tensor, **others: Tensor | None) -> None
                 f"{other} has shape {tuple(value.shape)}, expected that of {name}, "
                 f"{tuple(tensor.shape)}"
             )
+
+
+def check_begun(attention_mask: Tensor | None, labels: Tensor | None) -> None:
+    """Check that the text of every row begins with something that is not to be predicted.
+
+    Args:
+        attention_mask: ``(batch, text_len)``; None for no text.
+        labels: ``(batch, text_len)``; None for a prompt alone.
+
+    Raises:
+        ConfigError: A row does not.
+    """
+    if attention_mask is not None:
+        given = attention_mask.bool()
+        given = given if labels is None else given & (labels == IGNORE_INDEX)
+        if given.any(1).all():
+            return
+    raise ConfigError(
+        "without soft tokens (adapter: none) and BOS the language model has nothing to begin with; "
+        "give it a prompt, set bos_token_id, or choose another adapter"
+    )
 
 
 def label_positions(labels: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from layalign.model import LayAlignModel
+from layalign.model.lora import lora_layers
+from layalign.model.parts import count_by_part
 from layalign.train.stages import StageConfig
 
 _FLOAT = 4  # bytes of float32, in which everything is trained
@@ -68,7 +71,7 @@ def stage_memory(
         B * (seq_len * layers + 4 * seq_len * d_llm + enc_len * encoder + logits)
         layers  = n_llm_layers * (8 * d_llm + b * (4 * d_query + d_query + 3 * d_ff))
         encoder = b * (d_enc * (1 + n_enc_used + 2 * n_fused) + adapter_width
-                       + 2 * n_fused * d_kv + (2 * n_fused * d_llm with the aligner mlp))
+                       + 2 * n_fused * (d_kv + aligner_width + d_llm with the aligner mlp))
         logits  = target_len * vocabulary * (b + 8)
 
     ``d_query`` and ``d_kv`` are heads times head size. In a layer, the two norms keep their input
@@ -76,6 +79,11 @@ def stage_memory(
     feed-forward part three tensors. Frozen weights need no inputs kept. With gradient checkpointing
     a layer keeps ``b * d_llm`` a position, and one layer at a time all of it. If ``b`` is 2, the
     trained parameters are kept once more in that type.
+
+    The 1 is the adapter, the others are 0 where there is no such layer; a mean of encoder states
+    counts as one. Gates that depend on the hidden state keep it, ``b * d_llm`` a layer. A LoRA
+    keeps, in float32, what each of its layers reads, at most ``4 * (d_in + rank)``, and DoRA what
+    it scales, ``8 * d_out``.
 
     Not in it: the kernels' scratch space, attention scores (only ``eager`` attention keeps them)
     and what the device's libraries take.
@@ -89,20 +97,29 @@ def stage_memory(
     text, own = model.config.text_config, model.config
     size = _arithmetic_size(config, text, dtype)
     n_fused = len(own.language_layers)
-    aligned = 2 * n_fused * own.d_llm if own.aligner == "mlp" else 0
+    aligned = (own.aligner_width or 0) + (own.d_llm if own.aligner == "mlp" else 0)
     encoder = size * (
-        own.d_enc * (1 + len(own.encoder_layers) + 2 * n_fused)
-        + own.adapter_width
-        + 2 * n_fused * _heads(text, "num_key_value_heads")
-        + aligned
+        own.d_enc * ((own.adapter != "none") + own.n_mixed + 2 * n_fused)
+        + (own.adapter_width or 0)
+        + 2 * n_fused * (_heads(text, "num_key_value_heads") + aligned)
     )
     trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
-    fusion = _heads(text) * size if n_fused else 0
-    kept = _language_model_bytes(text, config, lengths, size, extra=fusion)
+    extra = _heads(text) * size if n_fused else 0
+    extra += own.d_llm * size if own.gate == "hidden" else 0
+    if own.lora is not None:
+        extra += _lora_bytes(model.language_model, own.lora) // own.n_llm_layers
+        read = own.d_llm + own.lora["dora"] * 2 * _heads(text, "num_key_value_heads")
+        encoder += 2 * n_fused * _FLOAT * read
+    given = lengths if own.adapter != "none" else replace(lengths, encoder=0)
+    kept = _language_model_bytes(text, config, given, size, extra=extra)
     activations = config.examples_per_forward * (kept + lengths.encoder * encoder)
-    backbones = (model.encoder, model.language_model)
+    counts = count_by_part(model.named_parameters())
+    stored = sum(
+        counts[name] * _stored_size(getattr(model, name), dtype)
+        for name in ("encoder", "language_model")
+    )
     return Memory(
-        weights=_FLOAT * trained + sum(_count(one) * _stored_size(one, dtype) for one in backbones),
+        weights=_FLOAT * trained + stored,
         gradients=_FLOAT * trained,
         optimizer=_MOMENTS * _FLOAT * trained,
         activations=activations + _copies(trained, size),
@@ -136,6 +153,14 @@ def finetune_memory(
         gradients=_FLOAT * trained,
         optimizer=_MOMENTS * _FLOAT * trained,
         activations=config.examples_per_forward * kept + _copies(trained, size),
+    )
+
+
+def _lora_bytes(language_model: nn.Module, settings: Mapping[str, Any]) -> int:
+    """Bytes a position in all layers of an inserted LoRA: what each reads, and what DoRA scales."""
+    return sum(
+        _FLOAT * (layer.in_features + settings["rank"] + settings["dora"] * 2 * layer.out_features)
+        for layer in lora_layers(language_model)
     )
 
 

@@ -11,9 +11,8 @@ from torch import nn
 from transformers import TrainingArguments
 
 from layalign.errors import ConfigError, TrainingError
+from layalign.model.parts import GATES, part_of
 from layalign.train.stages import StageConfig
-
-GATES = "gates"
 
 
 def parameter_groups(
@@ -31,9 +30,10 @@ def parameter_groups(
             f"{len(wrong)} parameters are trainable but should not be, or the other way round: "
             f"{', '.join(wrong[:5])}; leave requires_grad as the model sets it"
         )
-    gates = [parameters.pop(GATES)] if GATES in parameters else []
+    gates = [p for name, p in parameters.items() if part_of(name) == GATES]
+    others = [p for name, p in parameters.items() if part_of(name) != GATES]
     groups = [
-        {"params": list(parameters.values()), "lr": config.lr, "weight_decay": config.weight_decay},
+        {"params": others, "lr": config.lr, "weight_decay": config.weight_decay},
         {"params": gates, "lr": config.gate_lr or config.lr, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]

@@ -20,6 +20,7 @@ from layalign.errors import ConfigError
 from layalign.eval.prompts import with_question
 from layalign.model import LayAlignModel
 from layalign.model.backbones import outline_backbones
+from layalign.model.parts import count_by_part
 from layalign.model.sequence import IGNORE_INDEX
 from layalign.processing import LayAlignProcessor
 from layalign.train.batches import StageDataset, byte_lengths, spread, to_learn
@@ -54,8 +55,9 @@ def make_plan(
     Returns:
         Per stage ``examples`` and ``updates``, None if unknown; and
 
-        * ``parameters``: of ``adapter``, ``aligner`` and ``gates``, of ``trained`` altogether, of
-          ``encoder`` and ``language_model``, those that there are; None without configurations.
+        * ``parameters``: of ``adapter``, ``aligner``, ``gates`` and ``lora``, of ``encoder`` and
+          ``language_model``, those that there are, and of ``trained`` altogether; None without
+          configurations.
         * ``stages``: per stage ``tokens``, those the run would read without padding, with
           ``tokens_from``: ``sample`` if that is the mean of tokenised examples times their number,
           ``lengths`` if every example is taken to be as long as allowed, ``limit`` if the stage's
@@ -205,13 +207,8 @@ def _parameters(model: PreTrainedModel) -> Values:
     if not isinstance(model, LayAlignModel):
         count = sum(parameter.numel() for parameter in model.parameters())
         return {"language_model": count, "trained": count}
-    parts = ("adapter", "aligner", "gates", "encoder", "language_model")
-    counts = {
-        part: sum(p.numel() for name, p in model.named_parameters() if name.split(".")[0] == part)
-        for part in parts
-    }
     trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
-    return {**counts, "trained": trained}
+    return {**count_by_part(model.named_parameters()), "trained": trained}
 
 
 class _Stage:

@@ -17,6 +17,8 @@ from layalign.data import DataSource, Mixing, language_codes
 from layalign.errors import ConfigError
 from layalign.eval.metrics import Metric
 from layalign.fields import check_keys, differing, dotted, from_mapping
+from layalign.model import switches
+from layalign.model.switches import AdapterKind, AlignerKind, GateKind, LoraSettings
 from layalign.train.stages import Stage, StageConfig
 from layalign.yaml_files import apply_override, read_yaml
 
@@ -62,13 +64,29 @@ class ModelRecipe:
 
     lexical: LexicalRecipe = field(default_factory=LexicalRecipe)
 
-    encoder_layers: tuple[int, ...] | None = None
+    encoder_layers: tuple[int, ...] | str | None = None
+    """What the aligner reads: ``last``, ``mean``, ``first:K``, ``middle:K``, ``last:K`` or a list
+    of hidden states; None for all but the last, which the adapter reads."""
+
     language_layers: tuple[int, ...] | None = None
-    aligner: Literal["linear", "mlp", "none"] = "linear"
+    aligner: AlignerKind = "linear"
+    aligner_width: int | None = None
+    adapter: AdapterKind = "mlp"
     adapter_width: int | None = None
+    gate: GateKind = "scalar"
+    lora: LoraSettings | None = None
+    """A LoRA on the language model, trained in every stage of LayAlign; None for none."""
+
     mask_encoder_padding: bool = True
     mask_position_ids: bool = True
     frozen_backbones_eval: bool = True
+
+    def __post_init__(self) -> None:
+        """Check what needs no backbones."""
+        switches.check_kinds(adapter=self.adapter, aligner=self.aligner, gate=self.gate)
+        switches.check_layer_words(self.encoder_layers)
+        if self.init == "lexical" and self.adapter == "none":
+            raise ConfigError("init is lexical, which fits the adapter, but adapter is none")
 
     def config_fields(self) -> dict[str, Any]:
         """What :class:`LayAlignConfig` takes of this; None is left to its defaults."""
@@ -77,7 +95,8 @@ class ModelRecipe:
 
 
 _CONFIG_FIELDS = (
-    *("encoder_layers", "language_layers", "aligner", "adapter_width"),
+    *("encoder_layers", "language_layers", "aligner", "aligner_width"),
+    *("adapter", "adapter_width", "gate", "lora"),
     *("mask_encoder_padding", "mask_position_ids", "frozen_backbones_eval"),
 )
 

@@ -35,7 +35,7 @@ class StageConfig:
     """
 
     lr: float = 3e-5
-    """Peak learning rate of adapter and aligner."""
+    """Peak learning rate of everything but the gates."""
 
     gate_lr: float | None = None
     """Peak learning rate of the gates, which have no weight decay; None for ``lr``."""

@@ -82,7 +82,7 @@ def train_stage(
     resume: bool = False,
     progress: ProgressCallback | None = None,
 ) -> StageResult:
-    """Train the aligner, the adapter and the gates on examples with targets, in place.
+    """Train what is between the backbones on examples with targets, in place.
 
     With a development set, the model ends with the weights that were best on it. It is left in
     eval mode; frozen parameters, random state and ``use_cache`` are left as found.

@@ -1,0 +1,34 @@
+"""Short hashes of a backbone's weights, by which a checkpoint recognises those of its training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+_SAMPLES = 8  # values hashed per parameter; enough to tell any two trainings apart
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Hash a few values of every parameter, so that other weights are recognised.
+
+    Values are compared after rounding to bfloat16, so a model loaded in bfloat16 and the same
+    model in float32 agree. Empty for weights that cannot be read (meta device, quantised).
+    """
+    return fingerprint_of(sorted(model.named_parameters()))
+
+
+def fingerprint_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
+    """The :func:`fingerprint` of a model with these parameters, sorted by name."""
+    digest = hashlib.sha256()
+    for name, parameter in parameters:
+        if parameter.is_meta or not parameter.is_floating_point():
+            return ""
+        flat = parameter.detach().reshape(-1)
+        steps = torch.linspace(0, max(flat.numel() - 1, 0), _SAMPLES, dtype=torch.float64)
+        picked = flat[steps.long().to(flat.device)] if flat.numel() else flat
+        digest.update(f"{name} {tuple(parameter.shape)} ".encode())
+        digest.update(picked.to("cpu", torch.bfloat16).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
