@@ -24,6 +24,7 @@ _OPTIMISATION = (
     *("eps", "max_grad_norm", "embedding_noise", "lora_rank", "dtype", "gradient_checkpointing"),
 )
 
+_NO_ALIGNER = ("model.aligner=none", "model.encoder_layers=null", "model.language_layers=null")
 _TRANSLATE = "Translate into English.\n{question}\nEnglish:"
 
 
@@ -112,7 +113,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             composite=("task",),
             needed=("task",),
             changes=(
-                "model.aligner=none",
+                *_NO_ALIGNER,
                 "stage.task.text_input=false",
                 "stage.task.text_dropout=0",
             ),
@@ -121,7 +122,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             label="MindMerger",
             description="adapter alone; soft tokens, and in the task stage the question too",
             composite=("translation", "task"),
-            changes=("model.aligner=none", "stage.task.text_input=true"),
+            changes=(*_NO_ALIGNER, "stage.task.text_input=true"),
         ),
         "layalign": Method(
             label="LayAlign",

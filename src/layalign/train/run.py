@@ -14,21 +14,16 @@ from typing import Any
 import torch
 
 from layalign.data import Example
-from layalign.eval.loading import load_bare, make_systems, read_finetune
+from layalign.eval.loading import read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.report import write_json
-from layalign.eval.systems import BARE, BareLLM, LayAlignSystem, System
-from layalign.eval.translating import (
-    TRANSLATED,
-    TranslatingSystem,
-    load_translator,
-    translated_once,
-)
+from layalign.eval.translating import translated_once
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
 from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER, TRANSLATOR_FOLDER
 from layalign.model.lexical import lexical_start
 from layalign.processing import LayAlignProcessor
+from layalign.train.answering import Answering
 from layalign.train.arithmetic import fastest_arithmetic
 from layalign.train.batches import spread_different
 from layalign.train.checkpoints import checkpoints, rename_when_complete
@@ -117,19 +112,13 @@ class _Run:
         self.configs = self.method.configs
         self.composite = list(self.method.composite)
         self.language_model = self.recipe.model.language_model
-        self.examples = RunExamples(recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
+        self.examples = RunExamples(self.recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype: str = recipe.dtype
         self.attention = recipe.model.attn_implementation
         if recipe.dtype == "fastest":
             self.dtype, attention = fastest_arithmetic(self.device)
             self.attention = self.attention or attention
-
-    @property
-    def language_model_revision(self) -> str | None:
-        """That of the recipe, for the language model that it names."""
-        is_given = self.language_model == self.recipe.model.language_model
-        return self.recipe.model.language_model_revision if is_given else None
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -170,12 +159,7 @@ class _Run:
         with self.phase(name), rename_when_complete(target) as temporary:
             made = make_processor(self.recipe.processor, self.language_model, self.language_model)
             train, dev = self.texts(name)
-            language_model = load_language_model(
-                self.language_model,
-                revision=self.language_model_revision,
-                dtype=self.dtype,
-                attn_implementation=self.attention,
-            )
+            language_model = load_language_model(self.language_model, **self.loading())
             finetune_language_model(
                 language_model.to(self.device),  # type: ignore[arg-type]
                 made.tokenizer,
@@ -192,7 +176,7 @@ class _Run:
         parts = {"train": self.examples.train[name], "dev": self.examples.dev[name]}
         if name not in self.method.after_translation:
             return list(parts.values())
-        translator = self.translator()
+        translator = self.answering().translator()
         return [
             translated_once(
                 examples,
@@ -214,15 +198,15 @@ class _Run:
     def build(self) -> None:
         """Load the backbones and join them."""
         settings = self.recipe.model
+        loading = self.loading()
         with self.phase("load"):
             torch.manual_seed(self.recipe.seed)
             self.model = LayAlignModel.from_backbones(
                 settings.encoder,
                 self.language_model,
-                dtype=self.dtype,
-                attn_implementation=self.attention,
                 encoder_revision=settings.encoder_revision,
-                language_model_revision=self.language_model_revision,
+                language_model_revision=loading.pop("revision"),
+                **loading,
                 **settings.config_fields(),
             )
             self.model.to(self.device)  # type: ignore[arg-type]
@@ -282,60 +266,31 @@ class _Run:
             return None
         with self.phase("evaluation"):
             return measure(
-                self.systems(),
+                self.answering().systems(),
                 self.examples.test,
                 self.recipe.evaluation,
                 trained=self.examples.trained_languages(),
                 progress=self.progress,
             )
 
-    def systems(self) -> dict[str, System]:
-        """What the method has made, and beside it the bare language model, if it is wanted."""
-        settings = self.recipe.evaluation
-        options = {
-            "bare_prompt_template": settings.bare_prompt_template,
-            "max_new_tokens": settings.max_new_tokens,
-        }
-        method = self.method.method
-        if self.composite and not method.translates:
-            return {**make_systems(self.model, self.processor, bare=settings.bare, **options)}
-        language_model = self._load_bare(**options)
-        if not method.translates:
-            return {BARE: language_model}
-        # One that was trained to read the original too is no longer the bare language model.
-        is_bare = settings.bare and not method.keeps_original
-        return {
-            TRANSLATED: TranslatingSystem(
-                self.translator(), language_model, keep_original=method.keeps_original
-            ),
-            **({BARE: language_model} if is_bare else {}),
-        }
+    def answering(self) -> Answering:
+        """What there is by now that can answer."""
+        return Answering(
+            method=self.method,
+            language_model=self.language_model,
+            loading=self.loading(),
+            composite=(self.model, self.processor) if self.composite else None,
+        )
 
-    def _load_bare(self, bare_prompt_template: str | None, **options: Any) -> BareLLM:
-        place = Path(self.language_model)
-        if bare_prompt_template is None and not read_finetune(place):  # as the recipe has it
-            made = make_processor(self.recipe.processor, self.language_model, self.language_model)
-            bare_prompt_template = with_question(made.prompt_template)
-        loading = {
+    def loading(self) -> dict[str, Any]:
+        """How the language model is loaded; a revision is that of the one in the recipe."""
+        settings = self.recipe.model
+        is_given = self.language_model == settings.language_model
+        return {
+            "revision": settings.language_model_revision if is_given else None,
             "dtype": self.dtype,
             "attn_implementation": self.attention,
-            "revision": self.language_model_revision,
         }
-        return load_bare(
-            place, loading=loading, bare_prompt_template=bare_prompt_template, **options
-        )
-
-    def translator(self) -> System:
-        """What translates questions: the model that the recipe names, or LayAlign."""
-        settings = self.recipe.evaluation
-        length = settings.translation_max_new_tokens
-        if settings.translator is None:
-            return LayAlignSystem(self.model, self.processor, max_new_tokens=length)
-        return load_translator(
-            settings.translator,
-            prompt_template=settings.translator_template,
-            max_new_tokens=length,
-        )
 
     def summary(self, evaluation: dict[str, Any] | None, *, write: bool = True) -> RunSummary:
         """Put together what was done, and leave it in the folder."""
