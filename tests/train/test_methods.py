@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import T5Config, T5ForConditionalGeneration
 
-from factories import make_encoder, make_language_model, make_tokenizer
+from factories import VOCABULARY, make_encoder, make_language_model, make_tokenizer
 from layalign.errors import CheckpointError, ConfigError
 from layalign.eval import evaluate_checkpoint
 from layalign.eval.loading import read_finetune
@@ -53,35 +55,41 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def done(root: Path) -> Callable[[str], RunSummary]:
+    """The run of each method, made once."""
+    return cache(lambda method: run(recipe_values(root, root / "runs", method)))
+
+
 @pytest.fixture
 def make(root: Path, tmp_path: Path) -> Callable[..., Values]:
     """A recipe that has everything that any method needs, as plain values."""
+    return partial(recipe_values, root, tmp_path)
 
-    def values(method: str = "layalign", **changes: Any) -> Values:
-        source = {"path": str(root / "data.jsonl")}
-        stage = {"lr": 1e-2, "gate_lr": 1e-1, "batch_size": 4, "epochs": 1, "eval_every": 2}
-        return {
-            "output_dir": str(tmp_path / method),
-            "method": method,
-            "model": {"encoder": str(root / "encoder"), "language_model": str(root / "llm")},
-            "processor": {"prompt_template": "{question} ="},
-            "data": {
-                "finetune": {"train": [{**source, "languages": ["en"]}]},
-                "translation": {"train": [source]},
-                "task": {"train": [source], "dev": [{**source, "limit": 1}]},
-                "evaluation": [{**source, "limit": 2}],
-                "on_leak": "warn",
-            },
-            "stage": {
-                "finetune": {"lr": 2e-2, "batch_size": 2, "epochs": 1},
-                "translation": stage,
-                "task": stage,
-            },
-            "evaluation": {"max_new_tokens": 3, "translation_max_new_tokens": 3},
-            **changes,
-        }
 
-    return values
+def recipe_values(root: Path, folder: Path, method: str = "layalign", **changes: Any) -> Values:
+    source = {"path": str(root / "data.jsonl")}
+    stage = {"lr": 1e-2, "gate_lr": 1e-1, "batch_size": 4, "epochs": 1, "eval_every": 2}
+    return {
+        "output_dir": str(folder / method),
+        "method": method,
+        "model": {"encoder": str(root / "encoder"), "language_model": str(root / "llm")},
+        "processor": {"prompt_template": "{question} ="},
+        "data": {
+            "finetune": {"train": [{**source, "languages": ["en"]}]},
+            "translation": {"train": [source]},
+            "task": {"train": [source], "dev": [{**source, "limit": 1}]},
+            "evaluation": [{**source, "limit": 2}],
+            "on_leak": "warn",
+        },
+        "stage": {
+            "finetune": {"lr": 2e-2, "batch_size": 2, "epochs": 1},
+            "translation": stage,
+            "task": stage,
+        },
+        "evaluation": {"max_new_tokens": 3, "translation_max_new_tokens": 3},
+        **changes,
+    }
 
 
 def run(values: Values, **options: Any) -> RunSummary:
@@ -99,9 +107,9 @@ def changed(place: str | Path, before: str | Path) -> set[str]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_runs(method: str, make: Callable[..., Values], root: Path) -> None:
+def test_every_method_runs(method: str, done: Callable[[str], RunSummary], root: Path) -> None:
     """Of one recipe each trains exactly what it should, and is measured."""
-    summary = run(make(method))
+    summary = done(method)
     folder, chosen = Path(summary.output_dir), METHODS[method]
     stages = {*chosen.language_model, *chosen.composite}
     assert set(summary.stages) == stages
@@ -137,8 +145,10 @@ def test_every_method_runs(method: str, make: Callable[..., Values], root: Path)
         assert template == "{question} ="
 
 
-@pytest.mark.parametrize("method", OWN_LM)
-def test_finished_stages_are_not_done_again(method: str, make: Callable[..., Values]) -> None:
+@pytest.mark.parametrize("method", ["multilingual_lora", "mindmerger_hard"])
+def test_finished_stages_are_not_done_again(
+    method: str, make: Callable[..., Values], done: Callable[[str], RunSummary]
+) -> None:
     """Interrupted in the last stage, a run goes on there and ends as one in one piece."""
     last = list(plan_method(Recipe.from_dict(make(method))).configs)[-1]
 
@@ -155,9 +165,9 @@ def test_finished_stages_are_not_done_again(method: str, make: Callable[..., Val
     resumed = run(values, resume=True, progress=lambda phase, *_: seen.add(phase))
     assert {phase for phase in seen if not phase.startswith("evaluate")} == {last}
     assert not (folder / ".examples").exists()
-    whole = run({**values, "output_dir": values["output_dir"] + "-whole"})
+    whole = done(method)
     assert resumed.stages[last]["losses"] == whole.stages[last]["losses"]
-    assert not changed(folder / "language_model", f"{folder}-whole/language_model")
+    assert not changed(folder / "language_model", f"{whole.output_dir}/language_model")
 
 
 def test_the_language_model_as_it_is(make: Callable[..., Values], root: Path) -> None:
@@ -182,10 +192,37 @@ def test_the_language_model_as_it_is(make: Callable[..., Values], root: Path) ->
 
 
 @pytest.mark.parametrize("method", TRANSLATING)
-def test_a_run_that_translates_is_no_checkpoint(method: str, make: Callable[..., Values]) -> None:
-    summary = run({**make(method), "data": {**make()["data"], "evaluation": []}})
+def test_a_run_that_translates_is_no_checkpoint(
+    method: str, done: Callable[[str], RunSummary]
+) -> None:
     with pytest.raises(CheckpointError, match=r"no model that answers by itself; evaluate .*lang"):
-        evaluate_checkpoint(summary.checkpoint)
+        evaluate_checkpoint(done(method).checkpoint)
+    translator = LayAlignProcessor.from_pretrained(f"{done(method).output_dir}/translator")
+    assert translator.prompt_template == ""
+
+
+@pytest.mark.parametrize("method", TRANSLATING)
+def test_a_translator_by_name(
+    method: str, make: Callable[..., Values], root: Path, tmp_path: Path
+) -> None:
+    """Then no encoder is needed, and nothing trains LayAlign's parts."""
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    tokenizer = make_tokenizer(specials=True)
+    config = T5Config(vocab_size=VOCABULARY, decoder_start_token_id=0, eos_token_id=2, **sizes)
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
+    tokenizer.save_pretrained(tmp_path / "t5")
+    values = make(method, model={"language_model": str(root / "llm")})
+    del values["stage"]["translation"], values["data"]["translation"]
+    with pytest.raises(ConfigError, match=r"stage\.translation is missing"):
+        plan_method(Recipe.from_dict(values))
+    values["evaluation"]["translator"] = "none/there"
+    missing = run(values, dry_run=True).plan["missing"]  # type: ignore[index]
+    assert missing == ["translator: none/there"]
+    values["evaluation"]["translator"] = str(tmp_path / "t5")
+    summary = run(values)
+    assert "translation" not in summary.stages
+    assert not Path(summary.output_dir, "translator").exists()
+    assert summary.evaluation["languages"]["sw"]["layalign"]["items"] == 2  # type: ignore[index]
 
 
 def test_what_the_hard_merge_is_trained_on(
@@ -200,7 +237,9 @@ def test_what_the_hard_merge_is_trained_on(
         original(self, examples, *args)
 
     monkeypatch.setattr(PlainDataset, "__init__", spy)
-    run(make("mindmerger_hard"))
+    values = make("mindmerger_hard")
+    values["data"]["evaluation"] = []
+    run(values)
     finetune, task, dev = read
     assert set(finetune) == {"three eggs"}
     for text in (*task, *dev):
@@ -321,18 +360,9 @@ def test_a_method_that_brings_a_stage_of_its_own(make: Callable[..., Values], ro
     assert run(values).stages["finetune"]["updates"] == 1
 
 
-def test_a_method_resumes_as_itself_alone(make: Callable[..., Values]) -> None:
-    values = make("base")
-    values["data"]["evaluation"] = []
-    run(values)
-    with pytest.raises(ConfigError, match="differs .* in method; set it back"):
-        run({**values, "method": "layalign"}, resume=True)
-
-
-def test_processor_of_a_translator_has_no_prompt(make: Callable[..., Values]) -> None:
-    values = make("translate_test")
-    values["data"]["evaluation"] = []
-    summary = run(values)
-    assert (
-        LayAlignProcessor.from_pretrained(f"{summary.output_dir}/translator").prompt_template == ""
-    )
+def test_a_method_resumes_as_itself_alone(
+    make: Callable[..., Values], done: Callable[[str], RunSummary]
+) -> None:
+    values = {**make("layalign"), "output_dir": done("base").output_dir}
+    with pytest.raises(ConfigError, match=r"differs .* in method; set it back"):
+        run(values, resume=True)

@@ -6,24 +6,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from layalign.data import Example
 from layalign.data.language_codes import TABLES, language_codes
-from layalign.embedded import resolve
-from layalign.errors import BackboneError, DataError
+from layalign.errors import DataError
 from layalign.eval.comparison import ENGLISH
 from layalign.eval.prompts import QUESTION, Prompt
 from layalign.eval.report import write_json
 from layalign.eval.results import Answer
 from layalign.eval.systems import BatchedSystem, Feature, OnBatch, System
-from layalign.model.tokenizers import load_tokenizer
 from layalign.padding import pad_id, pad_rows
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 TRANSLATED = "translate-test"
 """Name of a system that answers by way of a translation."""
@@ -155,30 +150,6 @@ class SequenceToSequence(BatchedSystem):
             input_ids=ids.to(device), attention_mask=mask.to(device), **arguments
         )
         return full[:, 1:]  # the first token is the decoder's start
-
-
-def load_translator(name_or_path: str, **options: Any) -> SequenceToSequence:
-    """Load a sequence-to-sequence model.
-
-    Args:
-        name_or_path: Folder or hub id.
-        **options: Of :class:`SequenceToSequence`, such as ``max_new_tokens``.
-
-    Raises:
-        LayAlignError: There is none, or it is no such model.
-    """
-    from transformers import AutoModelForSeq2SeqLM
-
-    place = resolve(name_or_path)
-    try:
-        model: PreTrainedModel = AutoModelForSeq2SeqLM.from_pretrained(place, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BackboneError(
-            f"cannot load the translator {name_or_path!r}: {reason}; expected a folder or hub id "
-            "of an encoder-decoder model with weights as .safetensors"
-        ) from error
-    return SequenceToSequence(model, load_tokenizer(name_or_path), **options)
 
 
 def _known_codes(tokenizer: Any) -> dict[str, str]:

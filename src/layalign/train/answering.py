@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layalign.eval.loading import load_bare, make_systems, read_finetune
+from layalign.eval.loading import load_bare, load_translator, make_systems, read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.systems import BARE, BareLLM, LayAlignSystem, System
-from layalign.eval.translating import TRANSLATED, TranslatingSystem, load_translator
+from layalign.eval.translating import TRANSLATED, TranslatingSystem
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 from layalign.train.methods import MethodPlan

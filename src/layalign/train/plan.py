@@ -70,7 +70,7 @@ def make_plan(method: MethodPlan, *, dtype: str, folder: Path) -> tuple[dict[str
     recipe, configs = method.recipe, method.configs
     reads, examples = _read(recipe, configs, folder)
     missing = [f"data: {read.where}" for read in reads if not read.found]
-    folders = _backbone_folders(recipe, missing)
+    folders = _backbone_folders(method, missing)
     outline = _outline(recipe, folders) if all(folders) else None
     processor = _processor(recipe, folders, missing)
     if isinstance(outline, LayAlignModel) and processor is not None:
@@ -149,15 +149,19 @@ def _expected(source: DataSource) -> int | None:
     return source.limit * n_languages if source.limit and n_languages else None
 
 
-def _backbone_folders(recipe: Recipe, missing: list[str]) -> tuple[str, str]:
+def _backbone_folders(method: MethodPlan, missing: list[str]) -> tuple[str, str]:
     """Local folders of both backbones, empty for one that is not on this machine.
 
     Where nothing but the language model is trained, its folder stands for both.
     """
+    recipe = method.recipe
     settings = recipe.model
     chosen = [("language model", settings.language_model, settings.language_model_revision)]
-    if recipe.stage.composite:
+    if method.composite:
         chosen.insert(0, ("encoder", settings.encoder, settings.encoder_revision))
+    translator = method.method.translates and recipe.evaluation.translator
+    if translator and not _local_folder(translator, None):
+        missing.append(f"translator: {translator}")
     folders = []
     for role, name, revision in chosen:
         folders.append(_local_folder(name, revision))
