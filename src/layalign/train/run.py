@@ -101,12 +101,11 @@ class _Run:
     processor: LayAlignProcessor
 
     def __init__(self, recipe: Recipe, *, resume: bool, progress: RunProgress | None) -> None:
-        self.given = recipe
         self.method = plan_method(recipe)
         self.recipe = self.method.recipe
         self.resume = resume
         self.progress = progress
-        self.folder = Path(recipe.output_dir)
+        self.folder = Path(self.recipe.output_dir)
         self.stages: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
         self.configs = self.method.configs
@@ -114,9 +113,9 @@ class _Run:
         self.language_model = self.recipe.model.language_model
         self.examples = RunExamples(self.recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.dtype: str = recipe.dtype
-        self.attention = recipe.model.attn_implementation
-        if recipe.dtype == "fastest":
+        self.dtype: str = self.recipe.dtype
+        self.attention = self.recipe.model.attn_implementation
+        if self.dtype == "fastest":
             self.dtype, attention = fastest_arithmetic(self.device)
             self.attention = self.attention or attention
 
