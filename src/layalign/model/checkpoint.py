@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 WEIGHTS_NAME = "model.safetensors"
 ENCODER_FOLDER = "encoder"
 LANGUAGE_MODEL_FOLDER = "language_model"
+# Of a run in which LayAlign only translates for the language model.
+TRANSLATOR_FOLDER = "translator"
 _SWITCHES = (
     *("encoder_mean", "aligner", "aligner_width", "adapter", "adapter_width"),
     *("gate", "lora"),

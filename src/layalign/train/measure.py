@@ -9,7 +9,7 @@ from layalign.data import Example
 from layalign.eval.comparison import compare
 from layalign.eval.results import EvaluationResult
 from layalign.eval.runner import evaluate
-from layalign.eval.systems import BARE, LAYALIGN, System
+from layalign.eval.systems import BARE, System
 from layalign.train.progress import RunProgress
 from layalign.train.recipe import EvaluationRecipe
 
@@ -25,7 +25,7 @@ def measure(
     """Evaluate all systems on the same items.
 
     Args:
-        systems: LayAlign, the bare language model, or both, by these names.
+        systems: By name; compared are the first that is not the bare language model, and that.
         examples: With gold answers.
         settings: Of the recipe.
         trained: Languages of the training data.
@@ -38,7 +38,8 @@ def measure(
         name: _evaluate(name, system, examples, settings, progress)
         for name, system in systems.items()
     }
-    return compare(results.get(LAYALIGN), results.get(BARE), trained=trained)
+    own = next((result for name, result in results.items() if name != BARE), None)
+    return compare(own, results.get(BARE), trained=trained)
 
 
 def _evaluate(
