@@ -33,6 +33,11 @@ FUSED_ATTENTION = {
 
 AttentionOutput = tuple[Tensor, "Tensor | None"]
 
+FusionWatch = Callable[[int, Tensor, Tensor], None]
+"""Told the index of a fused layer and the two terms that it adds, self attention and gated cross
+attention, both before the output projection; handed to the model as ``fusion_watch``. They have the
+batch and the position on their first two axes; what follows is one vector."""
+
 
 def cross_attention(
     query: Tensor,
@@ -138,6 +143,7 @@ def _with_fusion(
         fusion_gates: Tensor | None = None,
         fusion_layers: tuple[int, ...] = (),
         fusion_seen: set[int] | None = None,
+        fusion_watch: FusionWatch | None = None,
         **kwargs: Any,
     ) -> AttentionOutput:
         layer = cast(int, module.layer_idx)
@@ -159,7 +165,10 @@ def _with_fusion(
             fused=fused,
         )
         gate = fusion_gates[:, slot].to(context.dtype)[:, None, None, None]
-        return output + gate * context.reshape(output.shape), weights
+        added = gate * context.reshape(output.shape)
+        if fusion_watch is not None:
+            fusion_watch(layer, output, added)
+        return output + added, weights
 
     return fusion_attention
 
