@@ -10,7 +10,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.floating[Any]]
 
 _DIGITS = 6
-"""Similarities that agree to so many decimals are one: the same sentence computed in two batches."""
+"""Similarities that agree to so many decimals are equal: one sentence may be read in two batches."""
 
 
 def unit_rows(vectors: Array) -> Array:

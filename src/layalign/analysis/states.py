@@ -109,7 +109,7 @@ def mean_over(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over positions.
 
     Args:
-        values: ``(batch, …, length)``, or with ``mask`` of one more axis than that, a width last.
+        values: ``(batch, …, length)``.
         mask: ``(batch, length)``, True at the positions that count.
     """
     weights = mask.to(values.dtype)
@@ -257,5 +257,6 @@ def token_states(system: LayAlignSystem, text: str, language: str) -> tuple[list
             attention_mask=batch["encoder_attention_mask"],
             output_hidden_states=True,
         ).hidden_states
-    tokens = system.processor.encoder_tokenizer.convert_ids_to_tokens(feature["encoder_input_ids"])
-    return tokens, torch.cat(list(states)).float().cpu().numpy()
+    ids = feature["encoder_input_ids"]
+    tokens = system.processor.encoder_tokenizer.convert_ids_to_tokens(ids)
+    return list(tokens), torch.cat(list(states)).float().cpu().numpy()

@@ -146,13 +146,9 @@ def _labels(compare: Sequence[str | PathLike[str]]) -> list[str]:
     return labels
 
 
-def _read_layalign(
-    system: LayAlignSystem, sentences: _Sentences, label: str
-) -> dict[str, Reading]:
+def _read_layalign(system: LayAlignSystem, sentences: _Sentences, label: str) -> dict[str, Reading]:
     options = sentences.options(label)
-    return {
-        tag: read_layalign(system, texts, tag, **options) for tag, texts in sentences.groups()
-    }
+    return {tag: read_layalign(system, texts, tag, **options) for tag, texts in sentences.groups()}
 
 
 def _read_bare(system: BareLLM, sentences: _Sentences, label: str) -> dict[str, Array]:
@@ -160,9 +156,7 @@ def _read_bare(system: BareLLM, sentences: _Sentences, label: str) -> dict[str, 
     return {tag: read_bare(system, texts, **options) for tag, texts in sentences.groups()}
 
 
-def _last_layer(
-    place: str | PathLike[str], sentences: _Sentences, label: str
-) -> dict[str, Array]:
+def _last_layer(place: str | PathLike[str], sentences: _Sentences, label: str) -> dict[str, Array]:
     """Representations of another checkpoint or a plain language model."""
     (system,) = load_systems(place, bare=False).values()
     if isinstance(system, LayAlignSystem):
@@ -172,9 +166,7 @@ def _last_layer(
     return {tag: s[:, -1] for tag, s in _read_bare(system, sentences, label).items()}
 
 
-def _similarity(
-    last: Mapping[str, Mapping[str, Array]], sentences: _Sentences
-) -> dict[str, Any]:
+def _similarity(last: Mapping[str, Mapping[str, Array]], sentences: _Sentences) -> dict[str, Any]:
     return {
         name: {
             b.language: pair_similarity(states[b.language], states["en"][sentences.rows(b)])
