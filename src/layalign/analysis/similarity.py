@@ -10,7 +10,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.floating[Any]]
 
 _DIGITS = 6
-"""Similarities that agree to so many decimals are equal: one sentence may be read in two batches."""
+"""Similarities that agree in so many decimals are equal, as rounding differs between batches."""
 
 
 def unit_rows(vectors: Array) -> Array:
