@@ -114,3 +114,12 @@ def test_looks_differ_in_black_and_white() -> None:
 
     looks = [(_marker(i), _stroke(i)) for i in range(10)]
     assert len(set(looks)) == len(looks)
+
+
+def test_a_mean_of_encoder_layers_has_one_column(found: dict[str, Any], tmp_path: Path) -> None:
+    one = {"keys": [[0.5], [1.0]], "values": [[2.0], [0.0]], "gates": [None, None]}
+    changed = {**found, "mixing": {**found["mixing"], **one}}
+    write_analysis(changed, tmp_path)
+    rows = read(tmp_path / "mixing.csv")
+    assert [row["encoder_layer"] for row in rows] == ["mean", "mean"]
+    assert [row["gate"] for row in rows] == ["", ""]

@@ -178,15 +178,16 @@ def _read_batch(system: LayAlignSystem, features: list[dict[str, list[int]]]) ->
         attention_mask=batch["encoder_attention_mask"],
         output_hidden_states=True,
     ).hidden_states
-    watch = NormRatios(counts)
-    output = model(**batch, output_hidden_states=True, logits_to_keep=1, fusion_watch=watch)
+    layers, watch = model.config.language_layers, NormRatios(counts)
+    watched = {"fusion_watch": watch} if layers else {}
+    output = model(**batch, output_hidden_states=True, logits_to_keep=1, **watched)
     soft = soft_positions(counts, output.hidden_states[0].shape[1])
     columns = (
         pool(states, mask),
         pool(output.hidden_states, soft),
         _to_state(states, states[0], mask),
         _to_state(states, states[-1], mask),
-        watch.rows(model.config.language_layers),
+        watch.rows(layers),
     )
     arrays = [column.cpu().numpy() for column in columns]
     return (_Row(*row) for row in zip(*arrays, strict=True))
