@@ -284,7 +284,10 @@ def _english_last(values: Mapping[str, T]) -> list[tuple[str, T]]:
 
 
 def _language_look(tag: str, number: int) -> dict[str, Any]:
-    return {"color": "#000000", "marker": "x"} if tag == "en" else _look(number)
+    """How a language is drawn; English lies below the others, as it may have the most sentences."""
+    if tag == "en":
+        return {"color": "#000000", "marker": "x", "zorder": 1}
+    return _look(number) | {"zorder": 2}
 
 
 def _look(number: int) -> dict[str, Any]:
