@@ -78,8 +78,8 @@ def analyze(
 ) -> dict[str, Any]:
     """Measure what a checkpoint does to sentences and their English translations.
 
-    Source: the analyses of LayAlign (Ruan et al., Findings of NAACL 2025), section 5 and appendix;
-    where the paper is silent, ``docs/analysis.md`` says what is done.
+    Source: the analyses of LayAlign (Ruan et al., Findings of NAACL 2025); where the paper is
+    silent, ``docs/analysis.md`` says what is done. Retrieval is not among them.
 
     Args:
         checkpoint: Folder, hub id or name of a shipped checkpoint.
