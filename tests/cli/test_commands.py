@@ -260,3 +260,19 @@ def test_evaluate_a_plain_language_model(
     assert "English" in capsys.readouterr().out
     assert main([*argv, "--tasks", "word_problems"]) == 2
     assert "the prompts are those of the tasks" in capsys.readouterr().err
+
+
+def test_analyze(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, folder = tmp_path / "sentences.tsv", tmp_path / "new"
+    file.write_text("ana mayai\tanna has eggs\nnne sasa\tfour now\n", encoding="utf-8")
+    argv = ["analyze", str(tiny_checkpoint), "--data", str(file), "--language", "sw", "--quiet"]
+    argv += ["--output", str(folder)]
+    assert main([*argv, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["output"] == str(folder)
+    assert summary["sentences"] == {"sw": 2}
+    assert (folder / "analysis.json").is_file()
+    assert main(argv) == 2
+    assert "already exists and is not empty" in capsys.readouterr().err
+    assert main([*argv[:-1], str(tmp_path / "other")]) == 0
+    assert "Swahili" in capsys.readouterr().out

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from layalign.data import DataSource
 
 
-_SOURCE_ONLY = (
+SOURCE_OPTIONS = (
     *("format", "split", "language", "languages", "codes", "columns"),
     *("target_path", "target", "subset", "revision", "limit"),
 )
@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
         "shipped set",
     )
     parser.add_argument("--recipe", metavar="FILE", help="take all sources of this recipe instead")
-    _add_source(parser.add_argument_group("how the sources are read"))
+    add_source_options(parser.add_argument_group("how the sources are read"))
     parser.add_argument(
         "--encoder", metavar="MODEL", help="count texts in tokens of this one, not characters"
     )
@@ -59,7 +59,8 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _add_source(group: Any) -> None:
+def add_source_options(group: Any) -> None:
+    """Add how a source is read; the names of the options are :data:`SOURCE_OPTIONS`."""
     group.add_argument("--format", help="by the file's ending if it is not given")
     group.add_argument(
         "--split", help="of the shipped set or a hub set, or in the names of a folder's files"
@@ -129,7 +130,7 @@ def _check(args: argparse.Namespace) -> None:
     if bool(args.sources) == (args.recipe is not None):
         args.parser.error("expected either sources or --recipe FILE")
     if args.recipe:
-        refuse_options(args, _SOURCE_ONLY, "does not apply to --recipe")
+        refuse_options(args, SOURCE_OPTIONS, "does not apply to --recipe")
     if args.action == "stats":
         refuse_options(args, ("set",), "changes checks; use it with check")
 
@@ -143,11 +144,11 @@ def _sources(args: argparse.Namespace) -> list[tuple[str | None, DataSource]]:
 
         sources = load_recipe(args.recipe).data.sources()
         return [(f"{stage}.{part}", source) for stage, part, source in sources]
-    values = {name: getattr(args, name) for name in _SOURCE_ONLY}
-    return [(None, DataSource(**_place(text), **values)) for text in args.sources]
+    values = {name: getattr(args, name) for name in SOURCE_OPTIONS}
+    return [(None, DataSource(**place_of(text), **values)) for text in args.sources]
 
 
-def _place(text: str) -> dict[str, Any]:
+def place_of(text: str) -> dict[str, Any]:
     """Which of its three places a source is."""
     from layalign.data.sources import NAMES
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from layalign import __version__
 from layalign.cli import (
+    analyze,
     convert,
     data,
     evaluate,
@@ -25,7 +26,10 @@ from layalign.cli import (
 from layalign.cli.parser import Parser
 from layalign.errors import LayAlignError
 
-COMMANDS = (quickstart, data, train, evaluate, report, generate, models, inspect, convert)
+COMMANDS = (
+    *(quickstart, data, train, evaluate, analyze, report),
+    *(generate, models, inspect, convert),
+)
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 

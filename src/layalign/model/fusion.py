@@ -32,6 +32,11 @@ FUSED_ATTENTION = {
 
 AttentionOutput = tuple[Tensor, "Tensor | None"]
 
+FusionWatch = Callable[[int, Tensor, Tensor], None]
+"""Told the index of a fused layer and the two terms that it adds, self attention and gated cross
+attention, both before the output projection; handed to the model as ``fusion_watch``. They have the
+batch and the position on their first two axes; what follows is one vector."""
+
 
 def cross_attention(
     query: Tensor,
@@ -158,6 +163,7 @@ def _with_fusion(
         fusion_hidden: Tensor | None = None,
         fusion_layers: tuple[int, ...] = (),
         fusion_seen: set[int] | None = None,
+        fusion_watch: FusionWatch | None = None,
         **kwargs: Any,
     ) -> AttentionOutput:
         layer = cast(int, module.layer_idx)
@@ -180,7 +186,10 @@ def _with_fusion(
         )
         own_map = None if fusion_gate_map is None else fusion_gate_map[slot]
         gate = gate_values(fusion_gates[:, slot], own_map, fusion_hidden)
-        return output + (gate.to(context.dtype) * context).reshape(output.shape), weights
+        added = (gate.to(context.dtype) * context).reshape(output.shape)
+        if fusion_watch is not None:
+            fusion_watch(layer, output, added)
+        return output + added, weights
 
     return fusion_attention
 
