@@ -284,7 +284,7 @@ def test_a_fine_tune_alone(plain_values, tmp_path):
     assert set(seen) == {"finetune", "evaluate bare LLM"}
     assert summary.checkpoint == str(folder)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("language_model", "recipe.yaml", "summary.json"),
+        *("language_model", "predictions", "recipe.yaml", "summary.json"),
     ]
     tuned = AutoModelForCausalLM.from_pretrained(folder)
     assert not torch.equal(tuned.lm_head.weight, make_language_model().lm_head.weight)

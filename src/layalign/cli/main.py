@@ -11,11 +11,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from layalign import __version__
-from layalign.cli import convert, data, evaluate, generate, inspect, models, quickstart, train
+from layalign.cli import (
+    compare,
+    convert,
+    data,
+    evaluate,
+    generate,
+    inspect,
+    models,
+    quickstart,
+    train,
+)
 from layalign.cli.parser import Parser
 from layalign.errors import LayAlignError
 
-COMMANDS = (quickstart, data, train, evaluate, generate, models, inspect, convert)
+COMMANDS = (quickstart, data, train, compare, evaluate, generate, models, inspect, convert)
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 

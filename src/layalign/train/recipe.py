@@ -17,6 +17,8 @@ from layalign.data import DataSource, Mixing, language_codes
 from layalign.errors import ConfigError
 from layalign.eval.metrics import Metric
 from layalign.fields import check_keys, differing, dotted, from_mapping
+from layalign.train.comparing import ComparisonRecipe
+from layalign.train.methods import check_method
 from layalign.train.stages import Stage, StageConfig
 from layalign.yaml_files import apply_override, read_yaml
 
@@ -224,14 +226,21 @@ class Recipe:
     """Type that the backbones are loaded in: ``auto`` as stored, ``fastest`` by a short
     measurement, which also chooses the attention unless ``model.attn_implementation`` does."""
 
+    method: str = "layalign"
+    methods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
     model: ModelRecipe
     processor: ProcessorRecipe = field(default_factory=ProcessorRecipe)
     data: DataRecipe
     stage: StagesRecipe
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
+    comparison: ComparisonRecipe | None = None
+    """How ``layalign compare`` makes methods comparable."""
+
     def __post_init__(self) -> None:
         """See that every stage has data, and those that train LayAlign an encoder."""
+        check_method(self.method, "method")
         for name in STAGES:
             if getattr(self.stage, name) is not None and getattr(self.data, name) is None:
                 raise ConfigError(f"stage.{name} has no data; add data.{name}.train")
@@ -306,5 +315,6 @@ def _plain(value: Any) -> Any:
 
 
 def differing_keys(one: Recipe, other: Recipe) -> list[str]:
-    """Dotted keys in which two recipes differ, ``output_dir`` aside."""
-    return [key for key in differing(one.to_dict(), other.to_dict()) if key != "output_dir"]
+    """Dotted keys in which two recipes differ; where a run goes and how it is compared is none."""
+    keys = differing(one.to_dict(), other.to_dict())
+    return [key for key in keys if key.split(".")[0] not in ("output_dir", "comparison")]

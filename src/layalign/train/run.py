@@ -14,10 +14,12 @@ from typing import Any
 import torch
 
 from layalign.errors import ConfigError, TrainingError
+from layalign.eval.journal import slug
 from layalign.eval.loading import load_bare, make_systems, read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.report import write_json
 from layalign.eval.systems import BARE, BatchedSystem
+from layalign.memory import peak_memory_gib
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
 from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER
@@ -28,7 +30,8 @@ from layalign.train.batches import spread_different
 from layalign.train.checkpoints import checkpoints, rename_when_complete
 from layalign.train.examples import RunExamples
 from layalign.train.finetune import finetune_language_model
-from layalign.train.measure import measure
+from layalign.train.measure import measure, own_system
+from layalign.train.methods import plan_method
 from layalign.train.plan import make_plan
 from layalign.train.progress import ProgressCallback, RunProgress
 from layalign.train.recipe import STAGES, Recipe, differing_keys, load_recipe, save_recipe
@@ -42,6 +45,7 @@ from layalign.train.trainer import (
 
 RECIPE_NAME = "recipe.yaml"
 SUMMARY_NAME = "summary.json"
+PREDICTIONS_FOLDER = "predictions"
 # Removed in the end; nobody's own folder has this name.
 EXAMPLES_FOLDER = ".examples"
 
@@ -71,7 +75,7 @@ def run_recipe(
     Raises:
         LayAlignError: Data, backbones or ``output_dir`` cannot be used, or training fails.
     """
-    run = _Run(recipe, resume=resume, progress=progress)
+    run = _Run(plan_method(recipe).recipe, resume=resume, progress=progress)
     if dry_run:
         return run.plan()
     run.check_folder()
@@ -108,6 +112,7 @@ class _Run:
         }
         self.composite = recipe.stage.composite
         self.examples = RunExamples(recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
+        self.system: str | None = None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype: str = recipe.dtype
         self.attention = recipe.model.attn_implementation
@@ -280,11 +285,14 @@ class _Run:
         if not self.examples.test:
             return None
         with self.phase("evaluation"):
+            systems = self.systems()
+            self.system = slug(own_system(systems))
             return measure(
-                self.systems(),
+                systems,
                 self.examples.test,
                 self.recipe.evaluation,
                 trained=self.examples.trained_languages(),
+                folder=self.folder / PREDICTIONS_FOLDER,
                 progress=self.progress,
             )
 
@@ -307,8 +315,10 @@ class _Run:
             output_dir=os.fspath(self.folder),
             stages=self.stages,
             evaluation=evaluation,
+            system=self.system,
             seconds=self.seconds,
             seed=self.recipe.seed,
+            peak_memory_gib=peak_memory_gib(),
             versions=versions(),
         )
         if write:
