@@ -10,7 +10,7 @@ from layalign.train.comparing import ComparisonRecipe
 from layalign.train.stages import StageConfig
 
 LIMIT_OF = {"examples": "max_examples", "time": "max_minutes", "flops": "max_flops"}
-"""The limit of a stage that each kind of budget sets, in its unit: examples, minutes, operations."""
+"""The limit of a stage that each kind of budget sets: examples, minutes, operations."""
 _LIMITS = ("epochs", "max_updates", "max_tokens", *LIMIT_OF.values())
 
 

@@ -167,6 +167,6 @@ def _note(table: Values) -> str:
     seeds = ", ".join(map(str, table["seeds"]))
     return (
         f"Seeds {seeds}. []: 95 % interval over questions and seeds. better, worse: the paired "
-        "bootstrap and McNemar's test both find a difference after Holm's correction; within noise: "
-        "they do not."
+        "bootstrap and McNemar's test both find a difference after Holm's correction; within "
+        "noise: they do not."
     )

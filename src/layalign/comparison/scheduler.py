@@ -17,6 +17,7 @@ GridProgress = Callable[[int, int, Mapping[str, str]], None]
 it is doing."""
 
 _POLL = 0.2  # seconds
+_ERROR = "layalign: error: "
 
 
 @dataclass
@@ -102,23 +103,29 @@ class _Process:
                 command(cell),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=subprocess.STDOUT,
                 env=_environment(jobs),
             )
         return cls(cell, process)
 
     def last_line(self) -> str:
         """What it is doing."""
-        lines = self.cell.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "starting")
+        return next(reversed(self._lines()), "starting")
+
+    def _lines(self) -> list[str]:
+        text = self.cell.log.read_text(encoding="utf-8", errors="replace")
+        return [line.strip() for line in text.splitlines() if line.strip()]
 
     def failure(self) -> str | None:
         """Why it has failed, if it has."""
         code = self.process.returncode
         if code == 0 and self.cell.is_finished:
             return None
-        how = f"ended by signal {-code}" if code < 0 else self.last_line()
-        return f"{how.removeprefix('layalign: error: ')} (see {self.cell.log})"
+        errors = [line for line in self._lines() if line.startswith(_ERROR)]
+        how = errors[-1].removeprefix(_ERROR) if errors else self.last_line()
+        if code < 0:
+            how = f"ended by signal {-code}"
+        return f"{how} (see {self.cell.log})"
 
     def end(self) -> None:
         """Stop it; its last checkpoint stays."""

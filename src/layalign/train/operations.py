@@ -2,11 +2,11 @@
 
 A token costs 2 operations a parameter forwards, 2 more where gradients pass through to what is
 before, and 2 more where the parameter itself is trained: 6 in all for what is trained, 4 for the
-frozen language model behind soft tokens, 2 for the frozen encoder. Embeddings are looked up and cost
-nothing, and neither do, in this estimate, attention scores and the layers' mixing.
+frozen language model behind soft tokens, 2 for the frozen encoder. Embeddings are looked up and
+cost nothing, and neither do, in this estimate, attention scores and the layers' mixing.
 
-Source: Kaplan et al., Scaling Laws for Neural Language Models (arXiv 2001.08361), section 2.1, where
-everything is trained.
+Source: Kaplan et al., Scaling Laws for Neural Language Models (arXiv 2001.08361), section 2.1, for
+what is trained.
 """
 
 from __future__ import annotations
