@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +21,6 @@ from layalign.errors import ConfigError
 from layalign.train.recipe import load_recipe
 from layalign.train.run import run_recipe
 
-METHODS = ("base", "mindmerger", "layalign")
 MEASURED = ("training_seconds", "tokens_per_second", "relative_speed", "peak_memory_gib")
 
 
@@ -110,26 +108,25 @@ def test_a_run_that_fails_leaves_the_others(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_killed_and_started_again_it_is_the_same_table(
-    recipe: Path, tmp_path: Path, kill: signal.Signals
+    recipe: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    compare(recipe, whole, methods=METHODS, seeds=[1, 2])
-    argv = [sys.executable, "-m", "layalign", "compare", str(recipe), "--seeds", "1,2"]
-    argv += ["--methods", ",".join(METHODS), "--output", str(killed), "--quiet"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    argv = [sys.executable, "-m", "layalign", "compare", str(recipe), "--seeds", "1", "--quiet"]
+    argv += ["--methods", "base,layalign", "--output", str(killed)]
     process = subprocess.Popen(argv)
-    while not (killed / "mindmerger-seed1" / "task").exists():
+    while not (killed / "layalign-seed1" / "task").exists():
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(kill)
-    assert process.wait() in (130, -signal.SIGKILL)
-    done = {path: path.stat().st_mtime_ns for path in killed.glob("*/summary.json")}
-    assert 0 < len(done) < 6
-    assert subprocess.run(argv, check=False).returncode == 0
-    assert done.items() <= {p: p.stat().st_mtime_ns for p in killed.glob("*/summary.json")}.items()
-    left, right = repeatable(whole), repeatable(killed)
-    assert left == right
+    process.kill()
+    process.wait()
+    finished = killed / "base-seed1" / "summary.json"
+    before = finished.stat().st_mtime_ns
+    assert subprocess.run(argv, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert finished.stat().st_mtime_ns == before
+    request.getfixturevalue("in_process")
+    compare(recipe, whole)
+    assert repeatable(killed) == repeatable(whole)
 
 
 @pytest.mark.usefixtures("in_process")

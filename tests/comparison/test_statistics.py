@@ -31,7 +31,7 @@ def everywhere(correct: np.ndarray) -> np.ndarray:
 
 
 @given(outcomes)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_the_value_is_the_plain_mean_and_lies_in_its_interval(correct: np.ndarray) -> None:
     present = everywhere(correct)
     value = point(correct, present)
@@ -113,7 +113,7 @@ def test_a_language_may_be_missing_from_a_draw() -> None:
 
 
 @given(outcomes)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_tests_are_symmetric(difference: np.ndarray) -> None:
     difference = difference - difference[:, ::-1]
     columns = range(difference.shape[2])
