@@ -20,6 +20,7 @@ from factories import (
 from layalign.cli.main import main
 from layalign.errors import ConfigError, DataError
 from layalign.processing import LayAlignProcessor
+from layalign.train.methods import METHODS
 from layalign.train.recipe import Recipe, load_recipe
 from layalign.train.run import run_recipe
 from layalign.train.summary import RunSummary
@@ -105,6 +106,32 @@ def test_the_papers_pair(paper_backbones: dict[str, str]) -> None:
     # There are no tokenizers beside the configurations, so lengths are those allowed.
     assert summary.plan["stages"]["translation"]["tokens_from"] == "lengths"
     assert any(what.startswith("tokenizers: cannot load") for what in summary.plan["missing"])
+
+
+def test_what_each_method_trains_of_the_papers_pair(paper_backbones: dict[str, str]) -> None:
+    """By the paper's appendix A.4, and for a language model's own weights by its shapes."""
+    width, inner, n_layers, rank = 4096, 11008, 32, 8
+    attention, feed_forward = 4 * width**2, 3 * width * inner
+    everything = n_layers * (attention + feed_forward + 2 * width) + 2 * 32001 * width + width
+    lora = n_layers * rank * (4 * 2 * width + 3 * (width + inner))
+    adapter = 2048 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096
+    composite = adapter + 24 * 64 + 64 + 2048 * 4096 + 4096 + 32
+    assert round(adapter / 1e6, 2) == 25.18
+    assert round(composite / 1e6, 2) == 33.57
+    expected = {
+        **dict.fromkeys(("base", "multilingual_sft", "qalign", "mindmerger_hard"), everything),
+        **{"multilingual_lora": lora, "translate_test": composite, "layalign": composite},
+        **dict.fromkeys(("langbridge", "mindmerger"), adapter),
+    }
+    recipe = values(paper_backbones, finetune={"train": [{"path": "there.jsonl"}]})
+    recipe["stage"]["finetune"] = {"batch_size": 4}
+    found = {}
+    for method in METHODS:
+        summary = plan({**recipe, "method": method, "dtype": "bfloat16"})
+        found[method] = summary.plan["parameters"]["trained"]
+        last = summary.plan["stages"][list(summary.stages)[-1]]
+        assert last["memory_per_device"]["gradients"] == 4 * found[method]
+    assert found == expected
 
 
 def test_tokens_are_those_of_the_data(tiny_backbones: dict[str, str]) -> None:

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import torch
 from transformers import PreTrainedModel
 
+from layalign.errors import BackboneError
 from layalign.eval.prompts import with_question
 from layalign.eval.provenance import FINETUNE_NAME, find_model, is_language_model
 from layalign.eval.systems import BARE, LAYALIGN, BareLLM, BatchedSystem, LayAlignSystem
+from layalign.eval.translating import SequenceToSequence
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
 from layalign.model.tokenizers import load_tokenizer
@@ -111,6 +113,29 @@ def load_bare(
     tokenizer = load_tokenizer(fspath(folder))
     model = load_language_model(fspath(folder), **loading)
     return BareLLM(_on_gpu(model), tokenizer, prompt_template=template, **options)
+
+
+def load_translator(name_or_path: str, **options: Any) -> SequenceToSequence:
+    """Load a sequence-to-sequence model that translates into English, to a GPU if there is one.
+
+    Args:
+        name_or_path: Folder or hub id.
+        **options: Of :class:`SequenceToSequence`, such as ``max_new_tokens``.
+
+    Raises:
+        LayAlignError: There is none, or it is no such model.
+    """
+    from transformers import AutoModelForSeq2SeqLM
+
+    try:
+        model: PreTrainedModel = AutoModelForSeq2SeqLM.from_pretrained(name_or_path)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackboneError(
+            f"cannot load the translator {name_or_path!r}: {reason}; expected a folder or hub id "
+            "of an encoder-decoder model"
+        ) from error
+    return SequenceToSequence(_on_gpu(model), load_tokenizer(name_or_path), **options)
 
 
 def read_finetune(folder: Path) -> dict[str, Any]:

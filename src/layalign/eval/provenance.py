@@ -12,7 +12,7 @@ from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import layalign
 from layalign.data import DataSource
@@ -77,6 +77,8 @@ def is_language_model(folder: Path) -> bool:
     file = folder / "config.json"
     if not file.is_file() and (folder / _ADAPTER).is_file():
         return True
+    if not file.is_file() and (folder / _RECIPE).is_file():
+        _refuse_run(folder)
     try:
         found: str = json.loads(file.read_text("utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -85,6 +87,19 @@ def is_language_model(folder: Path) -> bool:
             "checkpoint of LayAlign or a language model"
         ) from error
     return found != LayAlignConfig.model_type
+
+
+def _refuse_run(folder: Path) -> NoReturn:
+    """Say what can be evaluated of a run whose folder is no checkpoint itself."""
+    from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER, TRANSLATOR_FOLDER
+
+    names = (LANGUAGE_MODEL_FOLDER, TRANSLATOR_FOLDER)
+    parts = [fspath(folder / name) for name in names if (folder / name).is_dir()]
+    advice = f"evaluate {' or '.join(parts)}, or " if parts else ""
+    raise CheckpointError(
+        f"{folder} holds a run, but no model that answers by itself; {advice}"
+        "add to data.evaluation of its recipe what is to be measured"
+    )
 
 
 def describe_checkpoint(checkpoint: str | PathLike[str]) -> dict[str, Any]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 WEIGHTS_NAME = "model.safetensors"
 ENCODER_FOLDER = "encoder"
 LANGUAGE_MODEL_FOLDER = "language_model"
+# Of a run in which LayAlign only translates for the language model.
+TRANSLATOR_FOLDER = "translator"
 
 
 def save(

@@ -123,9 +123,8 @@ def finetune_memory(
     """
     text = language_model.config.get_text_config()
     size = _arithmetic_size(config, text, dtype)
-    trained, weights = _count(language_model), 0
-    if config.lora_rank is not None:
-        trained, weights = _lora_size(language_model, config.lora_rank), trained
+    trained = finetuned_size(language_model, config)
+    weights = 0 if config.lora_rank is None else _count(language_model)
     inputs = 2 * _FLOAT * text.hidden_size + size * text.intermediate_size
     inputs += 2 * _copies(text.hidden_size, size)
     if config.lora_rank is not None and size < _FLOAT:
@@ -139,8 +138,11 @@ def finetune_memory(
     )
 
 
-def _lora_size(language_model: PreTrainedModel, rank: int) -> int:
-    head = language_model.get_output_embeddings()
+def finetuned_size(language_model: PreTrainedModel, config: StageConfig) -> int:
+    """Parameters that fine-tuning trains: all of the model, or of the LoRA on its linear layers."""
+    if config.lora_rank is None:
+        return _count(language_model)
+    rank, head = config.lora_rank, language_model.get_output_embeddings()
     layers = (m for m in language_model.modules() if isinstance(m, nn.Linear) and m is not head)
     return sum(rank * (layer.in_features + layer.out_features) for layer in layers)
 

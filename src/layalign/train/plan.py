@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from huggingface_hub import try_to_load_from_cache
@@ -24,7 +24,8 @@ from layalign.model.sequence import IGNORE_INDEX
 from layalign.processing import LayAlignProcessor
 from layalign.train.batches import StageDataset, byte_lengths, spread, to_learn
 from layalign.train.finetune import PlainDataset
-from layalign.train.footprint import Lengths, finetune_memory, stage_memory
+from layalign.train.footprint import Lengths, finetune_memory, finetuned_size, stage_memory
+from layalign.train.methods import MethodPlan
 from layalign.train.recipe import ProcessorRecipe, Recipe
 from layalign.train.stages import StageConfig
 from layalign.train.trainer import make_processor, preserved_random_state, processor_for
@@ -35,9 +36,7 @@ _LONGEST = 16  # and of the longest ones in bytes, for the maximum
 Values = dict[str, Any]
 
 
-def make_plan(
-    recipe: Recipe, configs: Mapping[str, StageConfig], *, dtype: str, folder: Path
-) -> tuple[dict[str, Values], Values]:
+def make_plan(method: MethodPlan, *, dtype: str, folder: Path) -> tuple[dict[str, Values], Values]:
     """Find out what a run would do, with what is on this machine; nothing is downloaded.
 
     Data that is there is read and checked. Data that is not counts with the ``limit`` that the
@@ -46,16 +45,16 @@ def make_plan(
     in a cache.
 
     Args:
-        recipe: The run.
-        configs: Its stages by name.
+        method: The run, from :func:`plan_method`.
         dtype: Type that the backbones would be loaded in.
         folder: An empty one, for examples that are too many for memory.
 
     Returns:
         Per stage ``examples`` and ``updates``, None if unknown; and
 
-        * ``parameters``: of ``adapter``, ``aligner`` and ``gates``, of ``trained`` altogether, of
-          ``encoder`` and ``language_model``, those that there are; None without configurations.
+        * ``parameters``: of ``adapter``, ``aligner`` and ``gates``, of ``encoder`` and
+          ``language_model``, those that there are, and ``trained``, those of them, or of a LoRA,
+          that the last stage trains; None without configurations.
         * ``stages``: per stage ``tokens``, those the run would read without padding, with
           ``tokens_from``: ``sample`` if that is the mean of tokenised examples times their number,
           ``lengths`` if every example is taken to be as long as allowed, ``limit`` if the stage's
@@ -68,9 +67,10 @@ def make_plan(
     Raises:
         LayAlignError: Data or a configuration is there but cannot be used.
     """
+    recipe, configs = method.recipe, method.configs
     reads, examples = _read(recipe, configs, folder)
     missing = [f"data: {read.where}" for read in reads if not read.found]
-    folders = _backbone_folders(recipe, missing)
+    folders = _backbone_folders(method, missing)
     outline = _outline(recipe, folders) if all(folders) else None
     processor = _processor(recipe, folders, missing)
     if isinstance(outline, LayAlignModel) and processor is not None:
@@ -78,11 +78,11 @@ def make_plan(
     stages, details = {}, {}
     for name, config in configs.items():
         counts = [read.count for read in reads if (read.stage, read.part) == (name, "train")]
-        stage = _Stage(name, config, recipe, examples[name], counts)
+        stage = _Stage(name, config, method, examples[name], counts)
         stages[name] = stage.counts()
         details[name] = stage.details(outline, processor, dtype)
     return stages, {
-        "parameters": None if outline is None else _parameters(outline),
+        "parameters": None if outline is None else _parameters(outline, method),
         "stages": details,
         "sources": [read.to_dict() for read in reads],
         "missing": missing,
@@ -149,15 +149,19 @@ def _expected(source: DataSource) -> int | None:
     return source.limit * n_languages if source.limit and n_languages else None
 
 
-def _backbone_folders(recipe: Recipe, missing: list[str]) -> tuple[str, str]:
+def _backbone_folders(method: MethodPlan, missing: list[str]) -> tuple[str, str]:
     """Local folders of both backbones, empty for one that is not on this machine.
 
     Where nothing but the language model is trained, its folder stands for both.
     """
+    recipe = method.recipe
     settings = recipe.model
     chosen = [("language model", settings.language_model, settings.language_model_revision)]
-    if recipe.stage.composite:
+    if method.composite:
         chosen.insert(0, ("encoder", settings.encoder, settings.encoder_revision))
+    translator = method.method.translates and recipe.evaluation.translator
+    if translator and not _local_folder(translator, None):
+        missing.append(f"translator: {translator}")
     folders = []
     for role, name, revision in chosen:
         folders.append(_local_folder(name, revision))
@@ -201,16 +205,23 @@ def _processor(
         return None
 
 
-def _parameters(model: PreTrainedModel) -> Values:
-    if not isinstance(model, LayAlignModel):
+def _parameters(model: PreTrainedModel, method: MethodPlan) -> Values:
+    composite = isinstance(model, LayAlignModel)
+    language_model: PreTrainedModel = model.language_model if composite else model
+    last = next(reversed(method.configs), None)
+    trained = 0
+    if last in method.language_model:
+        trained = finetuned_size(language_model, method.configs[last])
+    elif composite:
+        trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
+    if not composite:
         count = sum(parameter.numel() for parameter in model.parameters())
-        return {"language_model": count, "trained": count}
+        return {"language_model": count, "trained": trained}
     parts = ("adapter", "aligner", "gates", "encoder", "language_model")
     counts = {
         part: sum(p.numel() for name, p in model.named_parameters() if name.split(".")[0] == part)
         for part in parts
     }
-    trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
     return {**counts, "trained": trained}
 
 
@@ -221,15 +232,16 @@ class _Stage:
         self,
         name: str,
         config: StageConfig,
-        recipe: Recipe,
+        method: MethodPlan,
         examples: Sequence[Example],
         counts: Sequence[int | None],
     ) -> None:
-        self.name, self.config, self.recipe = name, config, recipe
+        self.config, self.recipe = config, method.recipe
+        self.is_plain = name in method.language_model
         self.examples = examples
         known = [count for count in counts if count is not None]
         self.n_examples = sum(known) if len(known) == len(counts) else None
-        mixing = getattr(recipe.data, name).mix
+        mixing = getattr(self.recipe.data, name).mix
         if mixing is not None:
             self.examples = mix(self.examples, mixing)
             self.n_examples = mixing.total or self.n_examples
@@ -261,23 +273,22 @@ class _Stage:
         }
 
     def _memory(self, model: PreTrainedModel, lengths: Lengths, dtype: str) -> Values:
-        if not isinstance(model, LayAlignModel):
-            memory = finetune_memory(model, self.config, lengths, dtype=dtype)
-        elif self.name == "finetune":
-            memory = finetune_memory(model.language_model, self.config, lengths, dtype=dtype)
+        if self.is_plain:
+            alone = model.language_model if isinstance(model, LayAlignModel) else model
+            memory = finetune_memory(alone, self.config, lengths, dtype=dtype)
         else:
-            memory = stage_memory(model, self.config, lengths, dtype=dtype)
+            memory = stage_memory(cast(LayAlignModel, model), self.config, lengths, dtype=dtype)
         return {**dataclasses.asdict(memory), "total": memory.total}
 
     def _allowed(self) -> Lengths:
         """Every part as long as the recipe allows."""
         names = ("encoder_max_length", "prompt_max_length", "target_max_length")
-        is_plain = self.name == "finetune"  # which does not look at the recipe's processor
-        defaults = ProcessorRecipe() if is_plain else self.recipe.processor
+        # A fine-tune does not look at the recipe's processor.
+        defaults = ProcessorRecipe() if self.is_plain else self.recipe.processor
         encoder, prompt, target = (
             getattr(self.config, name) or getattr(defaults, name) for name in names
         )
-        if is_plain:
+        if self.is_plain:
             return Lengths(encoder=0, prompt=prompt, target=target)
         no_prompt = self.config.prompt_template == ""
         return Lengths(encoder=encoder, prompt=0 if no_prompt else prompt, target=target)
@@ -296,7 +307,7 @@ class _Stage:
         return Lengths(encoder=encoder, prompt=prompt, target=target), mean
 
     def _dataset(self, processor: LayAlignProcessor) -> StageDataset:
-        if self.name != "finetune":
+        if not self.is_plain:
             return StageDataset(
                 self.examples,
                 processor_for(processor, self.config),
@@ -313,5 +324,5 @@ class _Stage:
     def _tokens(self, dataset: StageDataset, index: int) -> tuple[int, int, int]:
         feature = dataset[index]
         target = sum(label != IGNORE_INDEX for label in feature["labels"])
-        encoder = 0 if self.name == "finetune" else len(feature["encoder_input_ids"])
+        encoder = 0 if self.is_plain else len(feature["encoder_input_ids"])
         return encoder, len(feature["input_ids"]) - target, target

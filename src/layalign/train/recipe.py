@@ -18,8 +18,8 @@ from layalign.errors import ConfigError
 from layalign.eval.metrics import Metric
 from layalign.fields import check_keys, differing, dotted, from_mapping
 from layalign.train.comparing import ComparisonRecipe
-from layalign.train.methods import check_method
-from layalign.train.stages import Stage, StageConfig
+from layalign.train.methods import METHODS, check_method
+from layalign.train.stages import QUESTION, Stage, StageConfig
 from layalign.yaml_files import apply_override, read_yaml
 
 STAGES = ("finetune", "translation", "task")
@@ -153,7 +153,11 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class StagesRecipe:
-    """What is trained, in this order; None is left out."""
+    """What is trained, in this order; None is left out.
+
+    Which of it a recipe's method trains, and in which model, is in
+    :data:`layalign.train.methods.METHODS`.
+    """
 
     finetune: StageConfig | None = None
     """The language model itself, usually on English examples, before it is frozen. By itself it
@@ -168,9 +172,7 @@ class StagesRecipe:
         return [name for name in STAGES[1:] if getattr(self, name) is not None]
 
     def __post_init__(self) -> None:
-        """See that something is trained."""
-        if all(getattr(self, name) is None for name in STAGES):
-            raise ConfigError(f"no stage is given; add at least one of {', '.join(STAGES)}")
+        """See that the settings suit the stages."""
         for name, key in itertools.product(STAGES[1:], _FINETUNE_ONLY):
             if getattr(getattr(self, name), key, None) is not None:
                 raise ConfigError(
@@ -197,6 +199,18 @@ class EvaluationRecipe:
     max_new_tokens: int = 256
     """Longest answer."""
 
+    translator: str | None = None
+    """What translates questions for the methods that need it: folder or hub id of any
+    sequence-to-sequence model. None for LayAlign itself, trained in the recipe's stage
+    ``translation``."""
+
+    translator_template: str = "{question}"
+    """What that model reads, for one that wants words around the question, such as
+    ``"<2en> {question}"``."""
+
+    translation_max_new_tokens: int = 256
+    """Longest translation of a question."""
+
     bare: bool = True
     """Measure the bare language model on the same items too; what is only fine-tuned always is."""
 
@@ -206,9 +220,13 @@ class EvaluationRecipe:
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        for name in ("batch_size", "max_new_tokens"):
+        for name in ("batch_size", "max_new_tokens", "translation_max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if QUESTION not in self.translator_template:
+            raise ConfigError(
+                f"translator_template is {self.translator_template!r}; expected one with {QUESTION}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,24 +245,34 @@ class Recipe:
     measurement, which also chooses the attention unless ``model.attn_implementation`` does."""
 
     method: str = "layalign"
+    """Which way of teaching the language model is taken, by its name in
+    :data:`layalign.train.methods.METHODS`; the rest of the recipe serves them all."""
+
     methods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For each method the settings that are others when it runs, each ``dotted.key=value``."""
 
     model: ModelRecipe
     processor: ProcessorRecipe = field(default_factory=ProcessorRecipe)
     data: DataRecipe
-    stage: StagesRecipe
+    stage: StagesRecipe = field(default_factory=StagesRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     comparison: ComparisonRecipe | None = None
     """How ``layalign compare`` makes methods comparable."""
 
     def __post_init__(self) -> None:
-        """See that every stage has data, and those that train LayAlign an encoder."""
+        """See that methods are known, that every stage has data and LayAlign an encoder."""
         check_method(self.method, "method")
+        for name in self.methods:
+            check_method(name, "methods")
+        if self.method == "layalign" and all(getattr(self.stage, name) is None for name in STAGES):
+            raise ConfigError(f"stage: no stage is given; add at least one of {', '.join(STAGES)}")
         for name in STAGES:
             if getattr(self.stage, name) is not None and getattr(self.data, name) is None:
                 raise ConfigError(f"stage.{name} has no data; add data.{name}.train")
-        if self.stage.composite and not self.model.encoder:
+        method = METHODS[self.method]
+        is_joined = not (method.translates and self.evaluation.translator)
+        if is_joined and {*method.composite} & {*self.stage.composite} and not self.model.encoder:
             raise ConfigError("model.encoder is missing; add it")
 
     @classmethod

@@ -6,35 +6,37 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from layalign.errors import ConfigError, TrainingError
+from layalign.data import Example
 from layalign.eval.journal import slug
-from layalign.eval.loading import load_bare, make_systems, read_finetune
+from layalign.eval.loading import read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.report import write_json
-from layalign.eval.systems import BARE, BatchedSystem
+from layalign.eval.translating import translated_once
 from layalign.memory import peak_memory_gib
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
-from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER
+from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER, TRANSLATOR_FOLDER
 from layalign.model.lexical import lexical_start
 from layalign.processing import LayAlignProcessor
+from layalign.train.answering import Answering
 from layalign.train.arithmetic import fastest_arithmetic
 from layalign.train.batches import spread_different
 from layalign.train.checkpoints import checkpoints, rename_when_complete
 from layalign.train.examples import RunExamples
 from layalign.train.finetune import finetune_language_model
+from layalign.train.folder import check_folder, claim_folder
 from layalign.train.measure import measure, own_system
 from layalign.train.methods import plan_method
 from layalign.train.plan import make_plan
 from layalign.train.progress import ProgressCallback, RunProgress
-from layalign.train.recipe import STAGES, Recipe, differing_keys, load_recipe, save_recipe
+from layalign.train.recipe import Recipe
 from layalign.train.summary import RunSummary, versions
 from layalign.train.trainer import (
     make_processor,
@@ -43,7 +45,6 @@ from layalign.train.trainer import (
     train_stage,
 )
 
-RECIPE_NAME = "recipe.yaml"
 SUMMARY_NAME = "summary.json"
 PREDICTIONS_FOLDER = "predictions"
 # Removed in the end; nobody's own folder has this name.
@@ -75,20 +76,22 @@ def run_recipe(
     Raises:
         LayAlignError: Data, backbones or ``output_dir`` cannot be used, or training fails.
     """
-    run = _Run(plan_method(recipe).recipe, resume=resume, progress=progress)
+    run = _Run(recipe, resume=resume, progress=progress)
     if dry_run:
         return run.plan()
-    run.check_folder()
+    check_folder(run.folder, recipe, resume=resume)
     finished = run.folder / SUMMARY_NAME
     if resume and finished.exists():
         return RunSummary.load(finished)
     with run.phase("data"):
         run.examples.load()
-    run.claim_folder()
+    claim_folder(run.folder, recipe)
     with preserved_random_state():
-        run.finetune()
+        last = run.method.after_translation
+        run.tune([name for name in run.method.language_model if name not in last])
         if run.composite:
             run.join()
+        run.tune(last)
         evaluation = run.evaluate()
     run.examples.discard()
     return run.summary(evaluation)
@@ -101,17 +104,18 @@ class _Run:
     processor: LayAlignProcessor
 
     def __init__(self, recipe: Recipe, *, resume: bool, progress: RunProgress | None) -> None:
-        self.recipe = recipe
+        self.given = recipe
+        self.method = plan_method(recipe)
+        self.recipe = self.method.recipe
         self.resume = resume
         self.progress = progress
         self.folder = Path(recipe.output_dir)
         self.stages: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
-        self.configs = {
-            name: config for name in STAGES if (config := getattr(recipe.stage, name)) is not None
-        }
-        self.composite = recipe.stage.composite
-        self.examples = RunExamples(recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
+        self.configs = self.method.configs
+        self.composite = list(self.method.composite)
+        self.language_model = self.recipe.model.language_model
+        self.examples = RunExamples(self.recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
         self.system: str | None = None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype: str = recipe.dtype
@@ -137,74 +141,55 @@ class _Run:
     def plan(self) -> RunSummary:
         """What would be done."""
         with tempfile.TemporaryDirectory() as folder:
-            self.stages, plan = make_plan(
-                self.recipe, self.configs, dtype=self.dtype, folder=Path(folder)
-            )
+            self.stages, plan = make_plan(self.method, dtype=self.dtype, folder=Path(folder))
         summary = self.summary(None, write=False)
         return dataclasses.replace(summary, dry_run=True, plan=plan)
 
-    def check_folder(self) -> None:
-        """See that the folder is this run's.
+    def tune(self, names: Sequence[str]) -> None:
+        """Train stages of the language model itself, each of which is left alone if it is done.
 
-        Raises:
-            TrainingError: Another run's results are there.
-            ConfigError: The recipe has changed.
+        The model after the last one is in ``language_model``, those before it are in their stage's
+        folder. Each stage starts from the folder before, also if that is a LoRA.
         """
-        recorded = self.folder / RECIPE_NAME
-        if recorded.exists() and not self.resume:
-            raise TrainingError(
-                f"{self.folder} already holds a run; resume it, or choose another output_dir"
-            )
-        if recorded.exists():
-            changed = differing_keys(self.recipe, load_recipe(recorded))
-            if changed:
-                raise ConfigError(
-                    f"the recipe differs from the one that {self.folder} was begun with, in "
-                    f"{', '.join(changed)}; set it back, or choose another output_dir"
-                )
+        for name in names:
+            is_last = name == list(self.method.language_model)[-1]
+            target = self.folder / (LANGUAGE_MODEL_FOLDER if is_last else name)
+            if not target.is_dir():
+                self._tune(name, target)
+            self.stages[name] = read_finetune(target)
+            self.language_model = str(target)
 
-    def claim_folder(self) -> None:
-        """Leave the recipe in the folder.
-
-        Raises:
-            TrainingError: It cannot be written.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_recipe(self.folder / RECIPE_NAME, self.recipe)
-        except OSError as error:
-            raise TrainingError(
-                f"cannot write to {self.folder} ({error.strerror}); choose another output_dir"
-            ) from error
-
-    def finetune(self) -> None:
-        """Train the language model itself, unless that is done."""
-        target = self.folder / LANGUAGE_MODEL_FOLDER
-        if "finetune" not in self.configs:
-            return
-        if not target.is_dir():
-            self._finetune(target)
-        self.stages["finetune"] = read_finetune(target)
-
-    def _finetune(self, target: Path) -> None:
-        with self.phase("finetune"), rename_when_complete(target) as temporary:
-            made = self._new_processor(self.recipe.model.language_model)
-            language_model = load_language_model(
-                self.recipe.model.language_model,
-                revision=self.recipe.model.language_model_revision,
-                dtype=self.dtype,
-                attn_implementation=self.attention,
-            )
+    def _tune(self, name: str, target: Path) -> None:
+        with self.phase(name), rename_when_complete(target) as temporary:
+            made = make_processor(self.recipe.processor, self.language_model, self.language_model)
+            train, dev = self.texts(name)
+            language_model = load_language_model(self.language_model, **self.loading())
             finetune_language_model(
                 language_model.to(self.device),  # type: ignore[arg-type]
                 made.tokenizer,
-                self.examples.train["finetune"],
-                config=self.configs["finetune"],
+                train,
+                config=self.configs[name],
                 prompt_template=with_question(made.prompt_template),
-                dev_examples=self.examples.dev["finetune"],
+                dev_examples=dev,
                 output_dir=temporary,
-                progress=self.report("finetune"),
+                progress=self.report(name),
             )
+
+    def texts(self, name: str) -> list[Sequence[Example]]:
+        """Training and development examples of a stage as the language model reads them."""
+        parts = {"train": self.examples.train[name], "dev": self.examples.dev[name]}
+        if name not in self.method.after_translation:
+            return list(parts.values())
+        translator = self.answering().translator()
+        return [
+            translated_once(
+                examples,
+                translator,
+                self.folder / EXAMPLES_FOLDER / f"{name}-{part}-translations.json",
+                batch_size=self.recipe.evaluation.batch_size,
+            )
+            for part, examples in parts.items()
+        ]
 
     def join(self) -> None:
         """Make LayAlign of the backbones: build it, train its stages, save it."""
@@ -217,27 +202,22 @@ class _Run:
     def build(self) -> None:
         """Load the backbones and join them."""
         settings = self.recipe.model
-        tuned = self.folder / LANGUAGE_MODEL_FOLDER
-        language_model = str(tuned) if tuned.is_dir() else settings.language_model
+        loading = self.loading()
         with self.phase("load"):
             torch.manual_seed(self.recipe.seed)
             self.model = LayAlignModel.from_backbones(
                 settings.encoder,
-                language_model,
-                dtype=self.dtype,
-                attn_implementation=self.attention,
+                self.language_model,
                 encoder_revision=settings.encoder_revision,
-                language_model_revision=settings.language_model_revision,
+                language_model_revision=loading.pop("revision"),
+                **loading,
                 **settings.config_fields(),
             )
             self.model.to(self.device)  # type: ignore[arg-type]
-            self.processor = self._new_processor(language_model)
+            self.processor = make_processor(
+                self.recipe.processor, settings.encoder, self.language_model
+            )
             self.processor.check_model(self.model.config)
-
-    def _new_processor(self, language_model: str) -> LayAlignProcessor:
-        # Where nothing but the language model is trained, no encoder is read.
-        encoder = self.recipe.model.encoder if self.composite else language_model
-        return make_processor(self.recipe.processor, encoder, language_model)
 
     def lexical(self) -> None:
         """Warm up the adapter, unless a stage has already begun."""
@@ -275,17 +255,21 @@ class _Run:
         self.stages[name] = result.to_dict()
 
     def save(self) -> None:
-        """Make the folder a checkpoint, with the template and lengths of the last stage."""
+        """Make the folder a checkpoint, with the template and lengths of the last stage.
+
+        What is there only to translate goes into a folder of its own.
+        """
         self.processor = processor_for(self.processor, self.configs[self.composite[-1]])
-        self.model.save_pretrained(self.folder)
-        self.processor.save_pretrained(self.folder)
+        folder = self.folder / (TRANSLATOR_FOLDER if self.method.method.translates else "")
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
 
     def evaluate(self) -> dict[str, Any] | None:
         """Measure what was trained, if there is something to measure on."""
         if not self.examples.test:
             return None
         with self.phase("evaluation"):
-            systems = self.systems()
+            systems = self.answering().systems()
             self.system = slug(own_system(systems))
             return measure(
                 systems,
@@ -296,24 +280,32 @@ class _Run:
                 progress=self.progress,
             )
 
-    def systems(self) -> dict[str, BatchedSystem]:
-        """LayAlign and the bare language model, or the one that was only fine-tuned."""
-        settings = self.recipe.evaluation
-        options: dict[str, Any] = {
-            "bare_prompt_template": settings.bare_prompt_template,
-            "max_new_tokens": settings.max_new_tokens,
+    def answering(self) -> Answering:
+        """What there is by now that can answer."""
+        return Answering(
+            method=self.method,
+            language_model=self.language_model,
+            loading=self.loading(),
+            composite=(self.model, self.processor) if self.composite else None,
+        )
+
+    def loading(self) -> dict[str, Any]:
+        """How the language model is loaded; a revision is that of the one in the recipe."""
+        settings = self.recipe.model
+        is_given = self.language_model == settings.language_model
+        return {
+            "revision": settings.language_model_revision if is_given else None,
+            "dtype": self.dtype,
+            "attn_implementation": self.attention,
         }
-        if self.composite:
-            return make_systems(self.model, self.processor, bare=settings.bare, **options)
-        loading = {"dtype": self.dtype, "attn_implementation": self.attention}
-        folder = self.folder / LANGUAGE_MODEL_FOLDER
-        return {BARE: load_bare(folder, loading=loading, **options)}
 
     def summary(self, evaluation: dict[str, Any] | None, *, write: bool = True) -> RunSummary:
         """Put together what was done, and leave it in the folder."""
+        translates = self.method.method.translates
         summary = RunSummary(
             output_dir=os.fspath(self.folder),
             stages=self.stages,
+            language_model=None if self.composite or translates else self.language_model,
             evaluation=evaluation,
             system=self.system,
             seconds=self.seconds,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ import torch
 import transformers
 
 import layalign
-from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +26,9 @@ class RunSummary:
     stages: Mapping[str, Mapping[str, Any]]
     """Figures of every stage; of a dry run, examples and planned updates (None if unknown, for
     updates also if only tokens or minutes end the stage)."""
+
+    language_model: str | None = None
+    """The language model that is the result, where it is a plain one."""
 
     evaluation: Mapping[str, Any] | None = None
     """What :func:`layalign.train.measure.measure` returns; None without evaluation data."""
@@ -51,9 +52,8 @@ class RunSummary:
 
     @property
     def checkpoint(self) -> str:
-        """What can be evaluated: the folder, or the language model in it if that is all."""
-        is_plain = set(self.stages) == {"finetune"}
-        return os.path.join(self.output_dir, LANGUAGE_MODEL_FOLDER) if is_plain else self.output_dir
+        """What can be evaluated: the folder, or the language model if that is the result."""
+        return self.language_model or self.output_dir
 
     @property
     def trained_parameters(self) -> int:

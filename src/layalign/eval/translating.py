@@ -1,0 +1,171 @@
+"""Answering by way of an English translation of the question."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from layalign.data import Example
+from layalign.data.language_codes import TABLES, language_codes
+from layalign.errors import DataError
+from layalign.eval.comparison import ENGLISH
+from layalign.eval.prompts import QUESTION, Prompt
+from layalign.eval.report import write_json
+from layalign.eval.results import Answer
+from layalign.eval.systems import BatchedSystem, Feature, OnBatch, System
+from layalign.padding import pad_id, pad_rows
+
+TRANSLATED = "translate-test"
+"""Name of a system that answers by way of a translation."""
+
+_SOURCE_MAX_LENGTH = 512
+
+
+def translated(
+    examples: Sequence[Example],
+    translator: System,
+    *,
+    keep_original: bool,
+    batch_size: int = 32,
+) -> list[Example]:
+    """Put an English translation in the place of every text; English stays as it is.
+
+    Args:
+        examples: In any languages.
+        translator: Its answers are the translations; an empty one leaves the text as it was.
+        keep_original: Put the text itself on the line before its translation.
+        batch_size: Examples translated at a time.
+    """
+    foreign = [i for i, example in enumerate(examples) if example.language != ENGLISH]
+    answers = translator.answer([examples[i] for i in foreign], batch_size=batch_size)
+    changed = list(examples)
+    for i, answer in zip(foreign, answers, strict=True):
+        if english := _one_line(answer.text):
+            text = f"{examples[i].text}\n{english}" if keep_original else english
+            changed[i] = replace(examples[i], text=text)
+    return changed
+
+
+def translated_once(
+    examples: Sequence[Example], translator: System, file: Path, *, batch_size: int
+) -> list[Example]:
+    """Put an English translation under every text, and remember it in a file.
+
+    Args:
+        examples: See :func:`translated`.
+        translator: Not asked if the file is there.
+        file: JSON, made once all are translated.
+        batch_size: Examples translated at a time.
+    """
+    if not file.is_file():
+        changed = translated(examples, translator, keep_original=True, batch_size=batch_size)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, {"texts": [example.text for example in changed]})
+    texts = json.loads(file.read_text("utf-8"))["texts"]
+    return [replace(example, text=text) for example, text in zip(examples, texts, strict=True)]
+
+
+def _one_line(text: str) -> str:
+    """Without control characters, which an example cannot hold, and extra white space."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+@dataclass
+class TranslatingSystem:
+    """A language model that reads questions in English translation.
+
+    Its answers count the language model's tokens alone, not the translator's.
+    """
+
+    translator: System
+    """Whose answers are the translations."""
+
+    answerer: System
+    """What answers them."""
+
+    keep_original: bool = False
+    """See :func:`translated`."""
+
+    def answer(
+        self,
+        examples: Sequence[Example],
+        *,
+        batch_size: int = 32,
+        on_batch: OnBatch | None = None,
+    ) -> list[Answer]:
+        """Translate all examples, then answer them; see :class:`System`."""
+        english = translated(
+            examples, self.translator, keep_original=self.keep_original, batch_size=batch_size
+        )
+        return self.answerer.answer(english, batch_size=batch_size, on_batch=on_batch)
+
+
+@dataclass
+class SequenceToSequence(BatchedSystem):
+    """An encoder-decoder model, of any family of transformers, that writes English.
+
+    One whose tokenizer has a code for each language (NLLB, mBART-50, M2M-100) is told the
+    language of the text and to begin with that of English.
+    """
+
+    prompt_template: str = field(default=QUESTION, kw_only=True)
+    """What the model reads."""
+
+    codes: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find out which language codes the tokenizer has."""
+        self.codes = _known_codes(self.tokenizer)
+        if self.codes:
+            self.generation = {
+                "forced_bos_token_id": _code_id(self.tokenizer, self.codes[ENGLISH]),
+                **self.generation,
+            }
+
+    def _prompt(self, example: Example) -> Prompt:
+        return Prompt(text=example.text, question=example.text, template=self.prompt_template)
+
+    def _feature(self, prompt: Prompt, language: str) -> Feature:
+        if self.codes:
+            if language not in self.codes:
+                raise DataError(
+                    f"the translator has no code for language {language!r}; leave out its "
+                    "examples, or choose another evaluation.translator"
+                )
+            self.tokenizer.src_lang = self.codes[language]
+        text = prompt.template.replace(QUESTION, prompt.question, 1)
+        ids = self.tokenizer(text, truncation=True, max_length=_SOURCE_MAX_LENGTH)["input_ids"]
+        return {"input_ids": ids}
+
+    def _generate(self, features: list[Feature], arguments: dict[str, Any]) -> Tensor:
+        rows = [feature["input_ids"] for feature in features]
+        ids, mask = pad_rows(rows, pad_id(self.tokenizer), left=False)
+        device = self.model.device
+        full: Tensor = self.model.generate(  # type: ignore[operator]
+            input_ids=ids.to(device), attention_mask=mask.to(device), **arguments
+        )
+        return full[:, 1:]  # the first token is the decoder's start
+
+
+def _known_codes(tokenizer: Any) -> dict[str, str]:
+    """The table of codes that a tokenizer has; none for one that is not told languages."""
+    if hasattr(tokenizer, "src_lang"):
+        for table in TABLES:
+            codes = language_codes(table)
+            if _code_id(tokenizer, codes[ENGLISH]) is not None:
+                return codes
+    return {}
+
+
+def _code_id(tokenizer: Any, code: str) -> int | None:
+    """The token of a language: its code, or for M2M-100 the code between underscores."""
+    for token in (f"__{code}__", code) if "_" not in code else (code,):
+        found = tokenizer.convert_tokens_to_ids(token)
+        if found not in (None, tokenizer.unk_token_id):
+            return int(found)
+    return None
