@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from layalign.comparison.budget import LIMIT_OF
 from layalign.comparison.cells import Grid
 from layalign.errors import ConfigError
+from layalign.train.methods import METHODS as METHOD_TABLE
 from layalign.train.methods import plan_method
 from layalign.train.recipe import differing_keys, load_recipe
 
@@ -108,3 +110,45 @@ def test_other_settings_are_refused(recipe: Path) -> None:
 def test_what_cannot_be_compared(recipe: Path, methods, overrides, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         grid(recipe, *overrides, methods=methods)
+
+
+@pytest.mark.parametrize("method", [name for name in METHOD_TABLE if name != "base"])
+def test_the_shared_fine_tune_changes_nothing_but_the_beginning(recipe: Path, method: str) -> None:
+    """Every stage is trained as it would be after a fine-tune of the run's own."""
+    made = grid(recipe, methods=[method, "layalign"], seeds=[3]).cells
+    cell = next(cell for cell in made if cell.method == method)
+    alone = plan_method(load_recipe(recipe, [f"method={method}", "seed=3"])).configs
+    ours = plan_method(cell.recipe).configs
+    assert list(ours) == [name for name in alone if name != "finetune" or cell.after is None]
+    limits = {*LIMIT_OF.values(), "epochs", "max_updates", "max_tokens"}
+    for name, config in ours.items():
+        left, right = config.to_dict(), alone[name].to_dict()
+        changed = {key for key in left if left[key] != right[key]}
+        assert changed <= (set() if name == "finetune" else limits)
+    total = sum(c.max_examples or 0 for n, c in ours.items() if n != "finetune")
+    assert total == 10
+
+
+def test_what_is_fastest_is_settled_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([("bfloat16", "eager"), ("float32", None)])
+    monkeypatch.setattr("layalign.comparison.cells.fastest_arithmetic", lambda device: next(found))
+    first = grid(recipe, "dtype=fastest").cells
+    first[-1].claim()
+    second = grid(recipe, "dtype=fastest").cells
+    for cell in (*first, *second):
+        assert (cell.recipe.dtype, cell.recipe.model.attn_implementation) == ("bfloat16", "eager")
+
+
+def test_the_quick_start_can_be_compared(tmp_path: Path) -> None:
+    path = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
+    methods = ("base", "multilingual_lora", "mindmerger", "layalign")
+    made = Grid(path, methods, (1, 2), (), tmp_path)
+    assert made.budget == 800
+    plans = {cell.method: plan_method(cell.recipe).configs for cell in made.cells[:4]}
+    read = {m: {n: c.max_examples for n, c in stages.items()} for m, stages in plans.items()}
+    assert read == {
+        "base": {"finetune": 450},
+        "multilingual_lora": {"task": 800},
+        "mindmerger": {"translation": 80, "task": 720},
+        "layalign": {"translation": 80, "task": 720},
+    }

@@ -10,9 +10,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from layalign.comparison.budget import limits, total_budget
 from layalign.errors import ConfigError
 from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER
+from layalign.train.arithmetic import fastest_arithmetic
 from layalign.train.comparing import ComparisonRecipe
 from layalign.train.methods import METHODS, check_method, plan_method
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
@@ -121,6 +124,7 @@ class Grid:
             check_method(name, "method")
         self.settings = load_recipe(path, overrides).comparison or ComparisonRecipe()
         self.overrides = [*self.settings.changes, *overrides]
+        self.overrides += _same_arithmetic(self._recipe(self.settings.reference), output)
         recipe = self._recipe(self.settings.reference)
         self._check(recipe)
         self.shares_finetune = recipe.stage.finetune is not None
@@ -209,6 +213,21 @@ def _budgeted(recipe: Recipe) -> dict[str, StageConfig]:
     """The stages that the budget is for."""
     configs = plan_method(recipe).configs
     return {name: config for name, config in configs.items() if name != FINETUNE}
+
+
+def _same_arithmetic(recipe: Recipe, output: Path) -> list[str]:
+    """Settle once what is fastest, so that all runs, now and later, calculate alike."""
+    if recipe.dtype != "fastest":
+        return []
+    begun = next(iter(sorted(output.glob("*-seed*.yaml"))), None)
+    if begun is not None:
+        settled = load_recipe(begun)
+        dtype: str = settled.dtype
+        attention = settled.model.attn_implementation
+    else:
+        dtype, attention = fastest_arithmetic("cuda" if torch.cuda.is_available() else "cpu")
+        attention = recipe.model.attn_implementation or attention
+    return [f"dtype={dtype}", _setting("model.attn_implementation", attention)]
 
 
 def _setting(key: str, value: Any) -> str:

@@ -22,6 +22,7 @@ _COSTS = (
     ("relative_speed", "Speed / bare", "{:.2f}"),
     ("peak_memory_gib", "Memory, GiB", "{:.1f}"),
 )
+_RENAMED = {"value": "difference", "low": "difference_low", "high": "difference_high"}
 _UNIT_OF = {"examples": "training examples", "time": "minutes", "flops": "FLOPs"}
 
 Values = Mapping[str, Any]
@@ -54,10 +55,7 @@ def _rows(method: Values) -> Iterator[dict[str, Any]]:
     tests = (method["versus"] or {"averages": {}})["averages"]
     for group, row in method["averages"].items():
         test = dict(tests.get(group, {}))
-        moved = {
-            {"value": "difference", "low": "difference_low", "high": "difference_high"}.get(k, k): v
-            for k, v in test.items()
-        }
+        moved = {_RENAMED.get(key, key): value for key, value in test.items()}
         yield {"language": f"average: {group}", **row, **moved}
     for name, _, _ in _COSTS:
         yield {"language": f"cost: {name}", "value": method["cost"][name]}
