@@ -54,7 +54,7 @@ def _rows(method: Values) -> Iterator[dict[str, Any]]:
         yield {"language": tag, **row}
     tests = (method["versus"] or {"averages": {}})["averages"]
     for group, row in method["averages"].items():
-        test = dict(tests.get(group, {}))
+        test: Mapping[str, Any] = tests.get(group, {})
         moved = {_RENAMED.get(key, key): value for key, value in test.items()}
         yield {"language": f"average: {group}", **row, **moved}
     for name, _, _ in _COSTS:
@@ -98,7 +98,7 @@ def print_table(console: Console, table: Values) -> None:
         for number, column in enumerate(header):
             shown.add_column(column, justify="right" if number else "left")
         for row in rows:
-            shown.add_row(*row)
+            shown.add_row(*(cell.replace("] ", "]\n") for cell in row))
         console.print(shown)
     console.print(_note(table), style="dim", highlight=False, markup=False)
 
@@ -153,8 +153,7 @@ def _interval(row: Values) -> str:
 
 
 def _difference(test: Values) -> str:
-    low, high = test["low"], test["high"]
-    return f"{test['value']:+.1f} [{low:+.1f}, {high:+.1f}] {test['verdict']}"
+    return f"{test['value']:+.1f} [{test['low']:+.0f}, {test['high']:+.0f}] {test['verdict']}"
 
 
 def _words(group: str) -> str:
