@@ -89,12 +89,8 @@ def print_table(console: Console, table: Values) -> None:
     for heading, header, rows in _parts(table):
         if len(header) > 9:
             header, *rows = ([*column] for column in zip(header, *rows, strict=True))
-        shown = Table(
-            title=f"{title(table)}: {heading}",
-            title_justify="left",
-            box=SIMPLE_HEAD,
-            pad_edge=False,
-        )
+        console.print(f"{title(table)}: {heading}", style="italic", highlight=False, markup=False)
+        shown = Table(box=SIMPLE_HEAD, pad_edge=False)
         for number, column in enumerate(header):
             shown.add_column(column, justify="right" if number else "left")
         for row in rows:

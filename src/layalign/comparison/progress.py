@@ -25,16 +25,16 @@ def grid_bars(console: Console) -> Iterator[GridProgress]:
         return
     text = TextColumn("{task.fields[text]}", markup=False)
     with Progress(BarColumn(), MofNCompleteColumn(), text, console=console) as bars:
-        rows: dict[str, TaskID] = {}
+        every, rows = bars.add_task("", text="runs", total=None), dict[str, TaskID]()
 
         def report(done: int, total: int, running: Mapping[str, str]) -> None:
-            for name in {"", *running} - rows.keys():
-                rows[name] = bars.add_task("", text="", visible=True)
-            for name in rows.keys() - {"", *running}:
+            bars.update(every, completed=done, total=total)
+            for name in rows.keys() - running.keys():
                 bars.remove_task(rows.pop(name))
-            bars.update(rows[""], completed=done, total=total, text="runs")
             for name, doing in running.items():
-                bars.update(rows[name], total=None, text=f"{name}: {doing}"[:100])
+                if name not in rows:
+                    rows[name] = bars.add_task("", text="", total=None)
+                bars.update(rows[name], text=f"{name}: {doing}"[:100])
 
         yield report
 
