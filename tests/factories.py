@@ -17,10 +17,7 @@ from layalign.model import LayAlignModel
 from layalign.model.backbones import encoder_half
 from layalign.processing import LayAlignProcessor
 
-REAL_DATA_RECIPES = (
-    *("paper_math", "paper_xcsqa", "paper_xnli"),
-    *("smollm2_e5_math", "smollm2_multilingual_math"),
-)
+REAL_DATA_RECIPES = ("paper_math", "paper_xcsqa", "paper_xnli", "smollm2_e5_math")
 
 VOCABULARY = 99
 _SMALL = {

@@ -318,7 +318,7 @@ def test_text_that_langbridge_and_mindmerger_read(make: Callable[..., Values]) -
     ("method", "stage", "message"),
     [
         ("qalign", {"task": {}}, r"method qalign: stage\.translation is missing"),
-        ("qalign", {"translation": {}}, r"stage\.finetune is missing, without which .*; add it"),
+        ("qalign", {"translation": {}}, r"stage\.finetune is missing, which this .*; add it"),
         ("multilingual_sft", {"finetune": {}}, r"stage\.task is missing"),
         ("langbridge", {"translation": {}}, r"stage\.task is missing"),
         ("mindmerger", {}, r"stage\.task is missing"),

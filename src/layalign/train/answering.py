@@ -35,7 +35,7 @@ class Answering:
     def systems(self) -> dict[str, System]:
         """What the method has made, and beside it the bare language model, if that is wanted."""
         settings, method = self.method.recipe.evaluation, self.method.method
-        options = {
+        options: dict[str, Any] = {
             "bare_prompt_template": settings.bare_prompt_template,
             "max_new_tokens": settings.max_new_tokens,
         }

@@ -231,7 +231,7 @@ def _check_stages(
         hint = ", or name an evaluation.translator" if missing[0] in method.composite else ""
         hint = hint if method.translates else ""
         raise ConfigError(
-            f"stage.{missing[0]} is missing, without which there is nothing to train; add it, and "
+            f"stage.{missing[0]} is missing, which this method trains; add it, and "
             f"data.{missing[0]}{hint}"
         )
 

@@ -206,15 +206,8 @@ def _processor(
 
 
 def _parameters(model: PreTrainedModel, method: MethodPlan) -> Values:
-    composite = isinstance(model, LayAlignModel)
-    language_model: PreTrainedModel = model.language_model if composite else model
-    last = next(reversed(method.configs), None)
-    trained = 0
-    if last in method.language_model:
-        trained = finetuned_size(language_model, method.configs[last])
-    elif composite:
-        trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
-    if not composite:
+    trained = _trained_last(model, method)
+    if not isinstance(model, LayAlignModel):
         count = sum(parameter.numel() for parameter in model.parameters())
         return {"language_model": count, "trained": trained}
     parts = ("adapter", "aligner", "gates", "encoder", "language_model")
@@ -223,6 +216,20 @@ def _parameters(model: PreTrainedModel, method: MethodPlan) -> Values:
         for part in parts
     }
     return {**counts, "trained": trained}
+
+
+def _trained_last(model: PreTrainedModel, method: MethodPlan) -> int:
+    """How many parameters the last stage trains."""
+    for name, config in reversed(method.configs.items()):
+        if name in method.language_model:
+            return finetuned_size(_alone(model), config)
+        names = cast(LayAlignModel, model).trainable_names()
+        return sum(model.get_parameter(name).numel() for name in names)
+    return 0
+
+
+def _alone(model: PreTrainedModel) -> PreTrainedModel:
+    return model.language_model if isinstance(model, LayAlignModel) else model
 
 
 class _Stage:
@@ -274,8 +281,7 @@ class _Stage:
 
     def _memory(self, model: PreTrainedModel, lengths: Lengths, dtype: str) -> Values:
         if self.is_plain:
-            alone = model.language_model if isinstance(model, LayAlignModel) else model
-            memory = finetune_memory(alone, self.config, lengths, dtype=dtype)
+            memory = finetune_memory(_alone(model), self.config, lengths, dtype=dtype)
         else:
             memory = stage_memory(cast(LayAlignModel, model), self.config, lengths, dtype=dtype)
         return {**dataclasses.asdict(memory), "total": memory.total}
