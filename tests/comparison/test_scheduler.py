@@ -79,6 +79,7 @@ def test_what_fails_takes_only_what_begins_with_it(
     cells: list[Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     act(monkeypatch, lambda cell: FAIL if cell is cells[0] else FINISH)
+    cells[0].log.write_text("layalign: error: of an earlier session\n")
     runner = CellRunner()
     runner.run(cells)
     assert order(cells) == [cell.folder.name for cell in cells[3:]]
@@ -118,7 +119,8 @@ def test_a_cell_that_another_comparison_runs_is_waited_for(cells: list[Cell]) ->
     cell = cells[0]
     with cell.log.open("ab") as log:
         fcntl.flock(log, fcntl.LOCK_EX)
-        runner = CellRunner()
+        shown: list[Mapping[str, str]] = []
+        runner = CellRunner(progress=lambda done, total, running: shown.append(running))
         thread = threading.Thread(target=runner.run, args=([cell],))
         thread.start()
         time.sleep(0.5)
@@ -127,6 +129,7 @@ def test_a_cell_that_another_comparison_runs_is_waited_for(cells: list[Cell]) ->
         (cell.folder / "summary.json").touch()
         thread.join(timeout=20)
     assert not thread.is_alive()
+    assert shown[0] == {str(cell.folder): "in a process of an earlier comparison"}
     assert not (cell.folder.parent / "order").exists()
 
 

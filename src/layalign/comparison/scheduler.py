@@ -41,11 +41,12 @@ class CellRunner:
 
         An interruption ends the processes; what they have done stays, and the next run goes on.
         """
-        waiting = [cell for cell in cells if not cell.is_finished]
+        waiting, self.elsewhere = [cell for cell in cells if not cell.is_finished], list[str]()
         self.done, self.total = len(cells) - len(waiting), len(cells)
         self.running: list[_Process] = []
         try:
             while waiting or self.running:
+                self.elsewhere.clear()
                 waiting = [cell for cell in waiting if not self._taken(cell)]
                 self._report()
                 time.sleep(_POLL if self.running or waiting else 0)
@@ -67,9 +68,11 @@ class CellRunner:
         if len(self.running) >= self.jobs or (before is not None and not before.is_finished):
             return False
         process = _Process.start(cell, self.jobs)
-        if process is not None:
-            self.running.append(process)
-        return process is not None
+        if process is None:
+            self.elsewhere.append(cell.name)
+            return False
+        self.running.append(process)
+        return True
 
     def _collect(self) -> None:
         for process in [one for one in self.running if one.process.poll() is not None]:
@@ -84,14 +87,16 @@ class CellRunner:
     def _report(self) -> None:
         if self.progress is not None:
             running = {process.cell.name: process.last_line() for process in self.running}
-            self.progress(self.done, self.total, running)
+            others = dict.fromkeys(self.elsewhere, "in a process of an earlier comparison")
+            self.progress(self.done, self.total, {**running, **others})
 
 
 class _Process:
     """A cell that runs."""
 
-    def __init__(self, cell: Cell, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, cell: Cell, process: subprocess.Popen[bytes], logged: int) -> None:
         self.cell, self.process = cell, process
+        self.logged = logged  # bytes of earlier sessions
 
     @classmethod
     def start(cls, cell: Cell, jobs: int) -> _Process | None:
@@ -99,6 +104,7 @@ class _Process:
         with cell.log.open("ab") as log:
             if not _locked(log):
                 return None
+            logged = log.tell()
             process = subprocess.Popen(
                 command(cell),
                 stdin=subprocess.DEVNULL,
@@ -106,14 +112,14 @@ class _Process:
                 stderr=subprocess.STDOUT,
                 env=_environment(jobs),
             )
-        return cls(cell, process)
+        return cls(cell, process, logged)
 
     def last_line(self) -> str:
         """What it is doing."""
         return next(reversed(self._lines()), "starting")
 
     def _lines(self) -> list[str]:
-        text = self.cell.log.read_text(encoding="utf-8", errors="replace")
+        text = self.cell.log.read_bytes()[self.logged :].decode(errors="replace")
         return [line.strip() for line in text.splitlines() if line.strip()]
 
     def failure(self) -> str | None:
