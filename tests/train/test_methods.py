@@ -202,17 +202,14 @@ def test_a_run_that_translates_is_no_checkpoint(
     assert translator.prompt_template == ""
 
 
-@pytest.mark.parametrize("method", TRANSLATING)
-def test_a_translator_by_name(
-    method: str, make: Callable[..., Values], root: Path, tmp_path: Path
-) -> None:
+def test_a_translator_by_name(make: Callable[..., Values], root: Path, tmp_path: Path) -> None:
     """Then no encoder is needed, and nothing trains LayAlign's parts."""
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     tokenizer = make_tokenizer(specials=True)
     config = T5Config(vocab_size=VOCABULARY, decoder_start_token_id=0, eos_token_id=2, **sizes)
     T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
     tokenizer.save_pretrained(tmp_path / "t5")
-    values = make(method, model={"language_model": str(root / "llm")})
+    values = make("translate_test", model={"language_model": str(root / "llm")})
     del values["stage"]["translation"], values["data"]["translation"]
     with pytest.raises(ConfigError, match=r"stage\.translation is missing"):
         plan_method(Recipe.from_dict(values))
@@ -279,6 +276,17 @@ def test_settings_of_the_language_model_come_from_its_fine_tune(
     assert plan_method(Recipe.from_dict(values)).configs["task"].lr == 1e-2
 
 
+def test_the_documentation_has_every_method_and_its_recipe_serves_them(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text("utf-8")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(page.partition("```yaml\n")[2].partition("```")[0], "utf-8")
+    for method in METHODS:
+        assert f"| `{method}` |" in page
+        plan_method(load_recipe(recipe, [f"method={method}"]))
+    plan = plan_method(load_recipe(recipe, ["method=translate_test"]))
+    assert list(plan.configs) == ["finetune"]  # its translator is named in its changes
+
+
 def test_planning_leaves_the_recipe_alone(make: Callable[..., Values]) -> None:
     for method in METHODS:
         recipe = Recipe.from_dict(make(method))
@@ -341,6 +349,8 @@ def test_what_a_method_needs(
     [
         ({"mindmergr": []}, "unknown method 'mindmergr' in methods; did you mean 'mindmerger'"),
         ({"mindmerger": ["stage.task.lrr=1"]}, r"method mindmerger: unknown key 'stage.task.lrr'"),
+        ({"mindmerger": ["method=base"]}, "method mindmerger: its changes set method; leave that"),
+        ({"mindmerger": ["stage={}"]}, r"method mindmerger: stage\.task is missing"),
         ({"mindmerger": ["nonsense"]}, "method mindmerger: override 'nonsense' is not key=value"),
         ({"mindmerger": ["stage.task.lora_rank=2"]}, "the language model is frozen there"),
     ],
@@ -358,7 +368,7 @@ def test_a_method_that_brings_a_stage_of_its_own(make: Callable[..., Values], ro
     with pytest.raises(ConfigError, match=r"stage\.finetune has no data; add data\.finetune"):
         plan_method(Recipe.from_dict(values))
     values["methods"]["qalign"].append(f"data.finetune.train={json.dumps([source])}")
-    assert run(values).stages["finetune"]["updates"] == 1
+    assert run(values, dry_run=True).stages["finetune"]["updates"] == 1
 
 
 def test_a_method_resumes_as_itself_alone(

@@ -18,7 +18,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("train", help=help_, description=help_)
     parser.add_argument("recipe", metavar="RECIPE", help="YAML file")
     add_overrides(
-        parser, "override a key of the recipe, such as stage.task.lr=3e-4; may be repeated"
+        parser,
+        "override a key of the recipe, such as stage.task.lr=3e-4 or method=mindmerger; may be "
+        "repeated",
     )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument(

@@ -20,9 +20,6 @@ from layalign.eval.results import Answer
 from layalign.eval.systems import BatchedSystem, Feature, OnBatch, System
 from layalign.padding import pad_id, pad_rows
 
-TRANSLATED = "translate-test"
-"""Name of a system that answers by way of a translation."""
-
 _SOURCE_MAX_LENGTH = 512
 
 

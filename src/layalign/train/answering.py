@@ -10,7 +10,7 @@ from typing import Any
 from layalign.eval.loading import load_bare, load_translator, make_systems, read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.systems import BARE, BareLLM, LayAlignSystem, System
-from layalign.eval.translating import TRANSLATED, TranslatingSystem
+from layalign.eval.translating import TranslatingSystem
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 from layalign.train.methods import MethodPlan
@@ -49,7 +49,7 @@ class Answering:
         )
         # One that was trained to read the original too is no longer the bare language model.
         is_bare = settings.bare and not method.keeps_original
-        return {TRANSLATED: own, **({BARE: language_model} if is_bare else {})}
+        return {method.label: own, **({BARE: language_model} if is_bare else {})}
 
     def translator(self) -> System:
         """What translates questions: the model that the recipe names, or LayAlign."""

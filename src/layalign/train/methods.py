@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -178,38 +178,25 @@ def plan_method(recipe: Recipe) -> MethodPlan:
 
     A stage that trains LayAlign's parts in the recipe and the language model itself in the method
     takes how it is optimised (rates, batches, arithmetic, LoRA) from ``stage.finetune``, if there
-    is one, and keeps its limits. Changes under ``methods`` come last, so they can set anything.
+    is one, and keeps its limits. Changes under ``methods`` come last, so they can set anything; the
+    recipe itself is left alone.
 
     Raises:
         ConfigError: The recipe lacks a stage that the method needs, or a change is not valid.
     """
     method = METHODS[recipe.method]
-    values = recipe.to_dict()
-    stages: dict[str, Any] = values["stage"]
-    needed = set(method.needed)
-    if method.translates and recipe.evaluation.translator is not None:
-        stages["translation"] = None
-        needed.discard("translation")
-    for name in method.language_model:
-        if stages[name] and name != "finetune":
-            stages[name] = _on_language_model(method, stages[name], stages["finetune"])
     try:
-        for change in method.changes:
-            area, name, *_ = change.split(".")
-            if area != "stage" or stages[name]:
-                apply_override(values, change)
-        for change in recipe.methods.get(recipe.method, ()):
-            apply_override(values, change)
+        values = _changed(recipe, method)
         stages = values["stage"]
-        _check_stages(recipe, method, needed, stages)
         language_model = {
             name: _read_stage(name, stages[name], recipe.seed)
             for name in method.language_model
             if stages[name]
         }
-        kept = {*method.composite, "finetune"} & {*method.composite, *method.language_model}
-        values["stage"] = {name: stages[name] for name in kept}
-        effective = type(recipe).from_dict(values)
+        kept = {*method.composite} | {*method.language_model} & {"finetune"}
+        effective = type(recipe).from_dict(
+            {**values, "stage": {name: stages[name] for name in kept}}
+        )
     except ConfigError as error:
         raise ConfigError(f"method {recipe.method}: {error}") from error
     composite = {
@@ -220,19 +207,40 @@ def plan_method(recipe: Recipe) -> MethodPlan:
     )
 
 
-def _check_stages(
-    recipe: Recipe, method: Method, needed: set[str], stages: Mapping[str, Any]
-) -> None:
-    missing = [name for name in method.needed if name in needed and not stages[name]]
-    if not missing and method.composite and not method.needed:
-        possible = (*method.language_model, *method.composite)
-        missing = [] if any(stages[name] for name in possible) else ["task"]
+def _changed(recipe: Recipe, method: Method) -> dict[str, Any]:
+    """The recipe's plain values with all that the method changes, every stage among them."""
+    values = recipe.to_dict()
+    stages: dict[str, Any] = values["stage"]
+    for name in method.language_model:
+        if stages[name] and name != "finetune":
+            stages[name] = _on_language_model(method, stages[name], stages["finetune"])
+    for change in method.changes:
+        area, name, *_ = change.split(".")
+        if area != "stage" or stages[name]:
+            apply_override(values, change)
+    for change in recipe.methods.get(recipe.method, ()):
+        apply_override(values, change)
+    if values["method"] != recipe.method:
+        raise ConfigError("its changes set method; leave that out of them")
+    values["stage"] = {**dict.fromkeys(stages), **(values["stage"] or {})}
+    has_translator = method.translates and values["evaluation"]["translator"]
+    if has_translator:
+        values["stage"]["translation"] = None
+    needed = [name for name in method.needed if name != "translation" or not has_translator]
+    _check_stages(method, needed, values["stage"])
+    return values
+
+
+def _check_stages(method: Method, needed: Sequence[str], stages: Mapping[str, Any]) -> None:
+    missing = [name for name in needed if not stages[name]]
+    if method.composite and not method.needed:
+        any_of = (*method.language_model, *method.composite)
+        missing = [] if any(stages[name] for name in any_of) else ["task"]
     if missing:
-        hint = ", or name an evaluation.translator" if missing[0] in method.composite else ""
-        hint = hint if method.translates else ""
+        is_translator = method.translates and missing[0] in method.composite
         raise ConfigError(
             f"stage.{missing[0]} is missing, which this method trains; add it, and "
-            f"data.{missing[0]}{hint}"
+            f"data.{missing[0]}" + ", or name an evaluation.translator" * is_translator
         )
 
 
@@ -246,7 +254,8 @@ def _on_language_model(
     if finetune:
         settings |= {name: finetune[name] for name in _OPTIMISATION}
     if method.lora is not None:
-        settings["lora_rank"] = (settings["lora_rank"] or DEFAULT_LORA_RANK) * method.lora or None
+        rank = settings["lora_rank"] or DEFAULT_LORA_RANK
+        settings["lora_rank"] = rank if method.lora else None
     return settings
 
 

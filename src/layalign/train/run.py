@@ -104,12 +104,11 @@ class _Run:
     processor: LayAlignProcessor
 
     def __init__(self, recipe: Recipe, *, resume: bool, progress: RunProgress | None) -> None:
-        self.given = recipe
         self.method = plan_method(recipe)
         self.recipe = self.method.recipe
         self.resume = resume
         self.progress = progress
-        self.folder = Path(recipe.output_dir)
+        self.folder = Path(self.recipe.output_dir)
         self.stages: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
         self.configs = self.method.configs
@@ -118,9 +117,9 @@ class _Run:
         self.examples = RunExamples(self.recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
         self.system: str | None = None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.dtype: str = recipe.dtype
-        self.attention = recipe.model.attn_implementation
-        if recipe.dtype == "fastest":
+        self.dtype: str = self.recipe.dtype
+        self.attention = self.recipe.model.attn_implementation
+        if self.dtype == "fastest":
             self.dtype, attention = fastest_arithmetic(self.device)
             self.attention = self.attention or attention
 
