@@ -1,9 +1,10 @@
-"""Memory that is free but still counted against the process."""
+"""What memory the process takes, and memory that is free but still counted against it."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 
 
 def return_freed_memory() -> None:
@@ -19,3 +20,21 @@ def return_freed_memory() -> None:
     except (AttributeError, OSError, TypeError):  # not glibc; TypeError on Windows
         return
     trim(0)
+
+
+def peak_memory_gib() -> float | None:
+    """Most memory so far, GiB: of the GPU once one is used, else of this process.
+
+    Returns:
+        None where it cannot be told.
+    """
+    import torch
+
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -8,7 +8,6 @@ nothing was trained on, some languages among them that nothing was trained in.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping
 from importlib.resources import as_file, files
@@ -87,6 +86,7 @@ def run_quickstart(
     """
     from layalign.embedded import fetch, models_table
     from layalign.eval.report import write_json
+    from layalign.memory import peak_memory_gib
     from layalign.train import run_recipe
 
     recipe = quickstart_recipe(output_dir, minutes=minutes, seed=seed)
@@ -191,13 +191,3 @@ def print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     )
     question = summary["examples"][0]["question"] if summary["examples"] else "…"
     console.print(f'  layalign generate {folder} "{question}"', highlight=False, markup=False)
-
-
-def peak_memory_gib() -> float | None:
-    """Largest resident size of this process so far, GiB; None where it cannot be told."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

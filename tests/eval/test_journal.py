@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from layalign.errors import DataError
 from layalign.eval import Prediction
-from layalign.eval.journal import Journal
+from layalign.eval.journal import Journal, read_predictions
 
 
 def prediction(output: str) -> Prediction:
@@ -37,6 +37,19 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         journal.add(1, prediction("x"))
     with Journal(path, 5) as journal:
         assert list(journal.done) == [3, 0, 1]
+
+
+def test_a_finished_file_is_read_in_the_order_of_the_examples(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with Journal(path, 3) as journal:
+        for i in (2, 0, 1):
+            journal.add(i, prediction(f"{i}\r\u2028"))
+    assert [row.output[0] for row in read_predictions(path)] == ["0", "1", "2"]
+    path.write_text('{"index": 0}\n')
+    with pytest.raises(DataError, match="something else than predictions"):
+        read_predictions(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_predictions(tmp_path / "missing.jsonl")
 
 
 @settings(max_examples=25, deadline=None)

@@ -12,6 +12,7 @@ NONE = {
     "max_examples": None,
     "max_tokens": None,
     "max_minutes": None,
+    "max_flops": None,
 }
 
 
@@ -38,6 +39,13 @@ def test_progress_is_the_largest_fraction():
     assert limits.progress(Usage(updates=2, tokens=10, seconds=90)) == 1.0
     assert limits.reached(Usage(updates=10))
     assert not limits.reached(Usage(updates=9, tokens=99, seconds=59))
+
+
+def test_operations_end_a_stage():
+    limits = make_limits(n_examples=10, batch_size=4, **{**NONE, "max_flops": 1e9})
+    assert limits.progress(Usage(updates=2, flops=2e8)) == 0.2
+    assert limits.progress_amid_update(Usage(updates=2, flops=2e8)) == 0.25
+    assert limits.reached(Usage(flops=1e9))
 
 
 def test_no_limit_is_never_reached():

@@ -175,7 +175,8 @@ def test_the_language_model_as_it_is(make: Callable[..., Values], root: Path) ->
     summary = run(values)
     assert summary.stages == {}
     assert summary.checkpoint == str(root / "llm")
-    assert {p.name for p in Path(summary.output_dir).iterdir()} == {"recipe.yaml", "summary.json"}
+    left = {p.name for p in Path(summary.output_dir).iterdir()}
+    assert left == {"predictions", "recipe.yaml", "summary.json"}
     source = values["data"]["evaluation"][0]["path"]
     again = evaluate_checkpoint(
         summary.checkpoint,

@@ -13,6 +13,7 @@ import layalign.data.tables
 from factories import make_encoder, make_language_model, make_tokenizer
 from layalign.errors import ConfigError, DataError, TrainingError
 from layalign.eval import evaluate_checkpoint
+from layalign.eval.journal import read_predictions
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 from layalign.train.batches import StageDataset
@@ -106,6 +107,45 @@ def test_a_whole_run(values, backbones, tmp_path):
     assert processor.split_digits
     batch = processor("tatu mbili", language="sw")
     assert model.generate(**batch, max_new_tokens=3).shape[0] == 1
+
+
+def test_what_a_run_says_of_itself(values, tmp_path):
+    summary = run(values)
+    model = LayAlignModel.from_pretrained(tmp_path / "out")
+    trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
+    assert summary.system == "layalign"
+    assert summary.trained_parameters == trained
+    stages = [summary.stages[name] for name in ("finetune", "translation", "task")]
+    assert summary.training_seconds == pytest.approx(sum(stage["seconds"] for stage in stages))
+    assert all(stage["flops"] > 0 for stage in stages)
+    assert summary.peak_memory_gib > 0.05
+    assert set(summary.evaluation["systems"]) == {"layalign", "bare_llm"}
+    for name, figures in summary.evaluation["systems"].items():
+        rows = read_predictions(tmp_path / "out" / "predictions" / f"{name}.jsonl")
+        assert len(rows) == figures["items"] == 6
+        assert figures["tokens_per_second"] > 0
+
+
+def test_a_killed_evaluation_goes_on(values, tmp_path):
+    summary = run(values)
+    folder = tmp_path / "out"
+    file = folder / "predictions" / "layalign.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    kept = [line.replace('"output": "', '"output": "kept ') for line in lines[:4]]
+    file.write_text("".join(kept) + lines[4][:9])
+    (folder / "summary.json").unlink()
+    resumed = run(values, resume=True)
+    outputs = [row.output for row in read_predictions(file)]
+    assert sum(output.startswith("kept ") for output in outputs) == 4
+    assert resumed.evaluation["languages"] != {}
+    assert resumed.stages["task"] == summary.stages["task"]
+
+
+def test_operations_end_a_run(values):
+    per_update = run(values).stages["task"]["flops"] / 10
+    values["output_dir"] += "2"
+    values["stage"]["task"] |= {"epochs": None, "max_flops": 3.5 * per_update}
+    assert 3 <= run(values).stages["task"]["updates"] <= 5
 
 
 def test_the_fine_tuned_language_model_is_another(values, backbones, tmp_path):
@@ -284,7 +324,7 @@ def test_a_fine_tune_alone(plain_values, tmp_path):
     assert set(seen) == {"finetune", "evaluate bare LLM"}
     assert summary.checkpoint == str(folder)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("language_model", "recipe.yaml", "summary.json"),
+        *("language_model", "predictions", "recipe.yaml", "summary.json"),
     ]
     tuned = AutoModelForCausalLM.from_pretrained(folder)
     assert not torch.equal(tuned.lm_head.weight, make_language_model().lm_head.weight)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from layalign import __version__
 from layalign.cli import (
     analyze,
+    compare,
     convert,
     data,
     evaluate,
@@ -27,7 +28,7 @@ from layalign.cli.parser import Parser
 from layalign.errors import LayAlignError
 
 COMMANDS = (
-    *(quickstart, data, train, evaluate, analyze, report),
+    *(quickstart, data, train, compare, evaluate, analyze, report),
     *(generate, models, inspect, convert),
 )
 INTERRUPTED = 130

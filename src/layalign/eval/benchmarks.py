@@ -191,7 +191,7 @@ class _Run:
                     trained=trained,
                     groups=job.task.groups,
                 ),
-                "systems": {name: _figures(result) for name, result in results.items()},
+                "systems": {name: result.figures() for name, result in results.items()},
                 "new_tokens": {name: result.new_tokens for name, result in results.items()},
                 "seconds": {name: result.seconds for name, result in results.items()},
             }
@@ -270,15 +270,3 @@ class _Steps:
             progress(before + done, self.total, name)
 
         return report
-
-
-def _figures(result: EvaluationResult) -> dict[str, float]:
-    """What a system's answers to a whole task have in common."""
-    items = len(result.predictions)
-    unparsed = sum(prediction.parsed is None for prediction in result.predictions)
-    return {
-        "items": items,
-        "unparsed": 100 * unparsed / items,
-        "seconds": result.seconds,
-        "tokens_per_second": result.new_tokens / result.seconds if result.seconds else 0.0,
-    }

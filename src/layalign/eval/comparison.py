@@ -45,16 +45,30 @@ def compare(
         raise ConfigError("there is no evaluation to compare; give at least one")
     known = None if trained is None else {check_language(tag) for tag in trained}
     tags = list(main.languages)
-    members = _groups(tags, known)
-    for group, chosen in (groups or {}).items():
-        wanted = {check_language(tag) for tag in chosen}
-        members[group] = [tag for tag in tags if tag in wanted]
     return {
         "languages": {tag: _row(tag, main, layalign, bare, known) for tag in tags},
         "averages": {
-            group: _average(chosen, layalign, bare) for group, chosen in members.items() if chosen
+            group: _average(chosen, layalign, bare)
+            for group, chosen in language_groups(tags, known, groups).items()
         },
     }
+
+
+def language_groups(
+    tags: Sequence[str],
+    trained: Collection[str] | None,
+    groups: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, list[str]]:
+    """Say which languages are averaged; see :func:`compare`. Empty groups are left out."""
+    others = [tag for tag in tags if tag != ENGLISH]
+    members = {"all": list(tags), "non_english": others}
+    if trained is not None:
+        members["trained"] = [tag for tag in others if tag in trained]
+        members["never_trained"] = [tag for tag in others if tag not in trained]
+    for group, chosen in (groups or {}).items():
+        wanted = {check_language(tag) for tag in chosen}
+        members[group] = [tag for tag in tags if tag in wanted]
+    return {group: chosen for group, chosen in members.items() if chosen}
 
 
 def _row(
@@ -77,15 +91,6 @@ def _row(
         "gain": ours.score.value - theirs.score.value if ours and theirs else None,
         "share_of_english": 100 * own.score.value / reference if reference else None,
     }
-
-
-def _groups(tags: Sequence[str], trained: set[str] | None) -> dict[str, list[str]]:
-    others = [tag for tag in tags if tag != ENGLISH]
-    groups = {"all": list(tags), "non_english": others}
-    if trained is not None:
-        groups["trained"] = [tag for tag in others if tag in trained]
-        groups["never_trained"] = [tag for tag in others if tag not in trained]
-    return groups
 
 
 def _average(

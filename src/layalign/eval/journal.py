@@ -14,6 +14,27 @@ from layalign.eval.results import Prediction
 _FIELDS = {field.name for field in fields(Prediction)}
 
 
+def slug(system: str) -> str:
+    """A system's name as part of a file's: ``bare LLM`` is ``bare_llm``."""
+    return system.lower().replace(" ", "_")
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read a finished file, in the order of the examples.
+
+    Raises:
+        DataError: It cannot be read or holds something else.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+        rows.sort(key=lambda row: row["index"])
+        return [Prediction(**{name: row[name] for name in _FIELDS}) for row in rows]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} holds something else than predictions; run it again") from error
+
+
 class Journal:
     """A JSON lines file of the predictions of one system on one task.
 

@@ -134,6 +134,17 @@ class EvaluationResult:
             differences[tag] = {i: s - theirs[i] for i, s in self.scores(tag).items()}
         return macro_average(differences)
 
+    def figures(self) -> dict[str, float]:
+        """What a system's answers to all examples have in common; ``unparsed`` in percent."""
+        items = len(self.predictions)
+        unparsed = sum(prediction.parsed is None for prediction in self.predictions)
+        return {
+            "items": items,
+            "unparsed": 100 * unparsed / items,
+            "seconds": self.seconds,
+            "tokens_per_second": self.new_tokens / self.seconds if self.seconds else 0.0,
+        }
+
     def to_dict(self, *, predictions: bool = False) -> dict[str, Any]:
         """Return plain values, ready for JSON.
 

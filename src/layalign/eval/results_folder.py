@@ -9,7 +9,7 @@ from typing import Any
 
 from layalign.errors import ConfigError
 from layalign.eval.export import to_csv, to_markdown
-from layalign.eval.journal import Journal
+from layalign.eval.journal import Journal, slug
 from layalign.eval.report import check_output, write_json, write_text
 from layalign.fields import differing
 
@@ -49,8 +49,7 @@ class ResultsFolder:
 
     def journal(self, task: str, system: str, items: int) -> Journal:
         """Open the predictions of one system on one task."""
-        name = f"{task}.{system.lower().replace(' ', '_')}.jsonl"
-        return Journal(self.folder / name, items)
+        return Journal(self.folder / f"{task}.{slug(system)}.jsonl", items)
 
     def finish(self, summary: Mapping[str, Any], tasks: Mapping[str, Any]) -> None:
         """Write the results."""

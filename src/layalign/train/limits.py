@@ -26,12 +26,20 @@ class Usage:
     seconds: float = 0.0
     """Wall-clock seconds, over all sessions of a resumed run."""
 
+    flops: float = 0.0
+    """Floating-point operations, as :mod:`layalign.train.operations` estimates them."""
+
     def ahead(self, updates: float) -> Usage:
-        """Extrapolate tokens and seconds by a (fractional) number of updates."""
+        """Extrapolate tokens, seconds and operations by a (fractional) number of updates."""
         if not self.updates:
             return self
         factor = (self.updates + updates) / self.updates
-        return replace(self, tokens=round(self.tokens * factor), seconds=self.seconds * factor)
+        return replace(
+            self,
+            tokens=round(self.tokens * factor),
+            seconds=self.seconds * factor,
+            flops=self.flops * factor,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +58,14 @@ class Limits:
     seconds: float | None = None
     """Wall-clock seconds."""
 
+    flops: float | None = None
+    """Floating-point operations."""
+
     def progress(self, usage: Usage) -> float:
         """Largest used fraction of any limit, from 0 to 1; 0 without limits."""
         fractions = [
             getattr(usage, name) / limit
-            for name in ("updates", "tokens", "seconds")
+            for name in ("updates", "tokens", "seconds", "flops")
             if (limit := getattr(self, name)) is not None
         ]
         return min(max(fractions, default=0.0), 1.0)
@@ -84,6 +95,7 @@ def make_limits(
     max_examples: int | None,
     max_tokens: int | None,
     max_minutes: float | None,
+    max_flops: float | None,
 ) -> Limits:
     """Bring all limits into one form; those on epochs, examples and updates become one.
 
@@ -96,6 +108,7 @@ def make_limits(
         max_examples: Examples, counted again when they are read again.
         max_tokens: Tokens.
         max_minutes: Minutes.
+        max_flops: Floating-point operations.
     """
     counts = [
         None if epochs is None else math.ceil(epochs * n_examples),
@@ -108,6 +121,7 @@ def make_limits(
         examples=examples,
         tokens=max_tokens,
         seconds=None if max_minutes is None else 60.0 * max_minutes,
+        flops=max_flops,
     )
 
 

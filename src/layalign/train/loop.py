@@ -33,6 +33,7 @@ from layalign.model.sequence import IGNORE_INDEX
 from layalign.train.batches import StageDataset, UpdateSampler, byte_lengths
 from layalign.train.checkpoints import prune, write_checkpoint
 from layalign.train.limits import Usage, rate_factor
+from layalign.train.operations import token_costs
 from layalign.train.optimisation import parameter_groups, training_arguments
 from layalign.train.progress import ProgressCallback, make_progress
 from layalign.train.record import DevResult, Record, perplexity
@@ -82,7 +83,10 @@ class TrainingLoop(Trainer):
         self.progress = progress
         self.folder, self.save = folder, save
         self.update_losses: list[Tensor] = []
-        self.tokens = self.record.usage.tokens
+        self.tokens, self.flops = self.record.usage.tokens, self.record.usage.flops
+        self.costs = token_costs(model, self.trained)
+        parameters = map(model.get_parameter, self.trained)
+        self.record.trained_parameters = sum(parameter.numel() for parameter in parameters)
         self.started = time.monotonic() - self.record.usage.seconds
         use_cache = getattr(model.config, "use_cache", None)
         super().__init__(
@@ -142,12 +146,13 @@ class TrainingLoop(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """Read one update and count its tokens."""
+        """Read one update, and count its tokens and operations."""
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         for batch in batches:
             self.tokens += sum(
                 int(mask.sum()) for name, mask in batch.items() if name.endswith("attention_mask")
             )
+            self.flops += self.costs.of(batch)
         return batches, num_items
 
     def usage(self, updates: int) -> Usage:
@@ -160,6 +165,7 @@ class TrainingLoop(Trainer):
             examples=examples,
             tokens=self.tokens,
             seconds=time.monotonic() - self.started,
+            flops=self.flops,
         )
 
     # Optimisation ------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from layalign.eval.metrics import Metric
 from layalign.fields import check_keys, differing, dotted, from_mapping
 from layalign.model import switches
 from layalign.model.switches import AdapterKind, AlignerKind, GateKind, LoraSettings
+from layalign.train.comparing import ComparisonRecipe
 from layalign.train.methods import METHODS, check_method
 from layalign.train.stages import QUESTION, Stage, StageConfig
 from layalign.yaml_files import apply_override, read_yaml
@@ -275,6 +276,9 @@ class Recipe:
     stage: StagesRecipe = field(default_factory=StagesRecipe)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
+    comparison: ComparisonRecipe | None = None
+    """How ``layalign compare`` makes methods comparable."""
+
     def __post_init__(self) -> None:
         """See that methods are known, that every stage has data and LayAlign an encoder."""
         check_method(self.method, "method")
@@ -358,5 +362,6 @@ def _plain(value: Any) -> Any:
 
 
 def differing_keys(one: Recipe, other: Recipe) -> list[str]:
-    """Dotted keys in which two recipes differ, ``output_dir`` aside."""
-    return [key for key in differing(one.to_dict(), other.to_dict()) if key != "output_dir"]
+    """Dotted keys in which two recipes differ; where a run goes and how it is compared is none."""
+    keys = differing(one.to_dict(), other.to_dict())
+    return [key for key in keys if key.split(".")[0] not in ("output_dir", "comparison")]

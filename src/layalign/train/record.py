@@ -47,6 +47,9 @@ class Record:
 
     dev: list[DevResult] = field(default_factory=list)
 
+    trained_parameters: int = 0
+    """Of the stage."""
+
     @property
     def best(self) -> DevResult | None:
         """The lowest development loss; the first of equals."""
@@ -64,6 +67,7 @@ class Record:
             usage=Usage(**values["usage"]),
             losses=values["losses"],
             dev=[DevResult(**result) for result in values["dev"]],
+            trained_parameters=values.get("trained_parameters", 0),
         )
 
 

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 
 from layalign.data import Example
+from layalign.eval.journal import slug
 from layalign.eval.loading import read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.report import write_json
 from layalign.eval.translating import translated_once
+from layalign.memory import peak_memory_gib
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
 from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER, TRANSLATOR_FOLDER
@@ -30,7 +32,7 @@ from layalign.train.checkpoints import checkpoints, rename_when_complete
 from layalign.train.examples import RunExamples
 from layalign.train.finetune import finetune_language_model
 from layalign.train.folder import check_folder, claim_folder
-from layalign.train.measure import measure
+from layalign.train.measure import measure, own_system
 from layalign.train.methods import plan_method
 from layalign.train.plan import make_plan
 from layalign.train.progress import ProgressCallback, RunProgress
@@ -44,6 +46,7 @@ from layalign.train.trainer import (
 )
 
 SUMMARY_NAME = "summary.json"
+PREDICTIONS_FOLDER = "predictions"
 # Removed in the end; nobody's own folder has this name.
 EXAMPLES_FOLDER = ".examples"
 
@@ -112,6 +115,7 @@ class _Run:
         self.composite = list(self.method.composite)
         self.language_model = self.recipe.model.language_model
         self.examples = RunExamples(self.recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
+        self.system: str | None = None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype: str = self.recipe.dtype
         self.attention = self.recipe.model.attn_implementation
@@ -264,11 +268,14 @@ class _Run:
         if not self.examples.test:
             return None
         with self.phase("evaluation"):
+            systems = self.answering().systems()
+            self.system = slug(own_system(systems))
             return measure(
-                self.answering().systems(),
+                systems,
                 self.examples.test,
                 self.recipe.evaluation,
                 trained=self.examples.trained_languages(),
+                folder=self.folder / PREDICTIONS_FOLDER,
                 progress=self.progress,
             )
 
@@ -299,8 +306,10 @@ class _Run:
             stages=self.stages,
             language_model=None if self.composite or translates else self.language_model,
             evaluation=evaluation,
+            system=self.system,
             seconds=self.seconds,
             seed=self.recipe.seed,
+            peak_memory_gib=peak_memory_gib(),
             versions=versions(),
         )
         if write:

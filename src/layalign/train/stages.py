@@ -63,6 +63,9 @@ class StageConfig:
     """Limit: wall-clock minutes; evaluation and checkpoints are included, and so is tokenising
     what is on disk."""
 
+    max_flops: float | None = None
+    """Limit: floating-point operations, as :mod:`layalign.train.operations` estimates them."""
+
     warmup: float = 0.05
     """Share of the stage over which the learning rate rises."""
 
@@ -205,11 +208,12 @@ class StageConfig:
             max_examples=self.max_examples,
             max_tokens=self.max_tokens,
             max_minutes=self.max_minutes,
+            max_flops=self.max_flops,
         )
 
 
 _DTYPES = ("auto", "bfloat16", "float32")
-_LIMITS = ("epochs", "max_updates", "max_examples", "max_tokens", "max_minutes")
+_LIMITS = ("epochs", "max_updates", "max_examples", "max_tokens", "max_minutes", "max_flops")
 _POSITIVE = (
     *(
         "lr",

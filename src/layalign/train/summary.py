@@ -31,7 +31,14 @@ class RunSummary:
     """The language model that is the result, where it is a plain one."""
 
     evaluation: Mapping[str, Any] | None = None
-    """What :func:`layalign.eval.compare` returns; None without evaluation data."""
+    """What :func:`layalign.train.measure.measure` returns; None without evaluation data."""
+
+    system: str | None = None
+    """What the run is about, under the name of its file of predictions; None if nothing was
+    evaluated."""
+
+    peak_memory_gib: float | None = None
+    """Largest memory of the last session: of the GPU if there is one, else of the process."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall-clock seconds of every phase, in this session."""
@@ -48,9 +55,21 @@ class RunSummary:
         """What can be evaluated: the folder, or the language model if that is the result."""
         return self.language_model or self.output_dir
 
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers the last stage learnt; 0 if nothing was trained."""
+        trained = [stage.get("trained_parameters") for stage in self.stages.values()]
+        return next((count for count in reversed(trained) if count is not None), 0)
+
+    @property
+    def training_seconds(self) -> float:
+        """Of all stages over all sessions; the warm start of the adapter is not in it."""
+        return float(sum(stage.get("seconds", 0.0) for stage in self.stages.values()))
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return dataclasses.asdict(self)
+        """Plain values, with what follows from them."""
+        derived = ("trained_parameters", "training_seconds")
+        return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in derived}}
 
     @classmethod
     def load(cls, path: Path) -> RunSummary:

@@ -59,6 +59,12 @@ class StageResult:
     dev: tuple[DevResult, ...] = ()
     """All development results."""
 
+    flops: float = 0.0
+    """Floating-point operations, as :mod:`layalign.train.operations` estimates them."""
+
+    trained_parameters: int = 0
+    """How many numbers were learnt."""
+
     truncations: Mapping[str, int] = field(default_factory=dict)
     """Inputs cut in this session, counted each time one is read."""
 
@@ -156,6 +162,8 @@ def make_result(
         examples=usage.examples,
         tokens=usage.tokens,
         seconds=usage.seconds,
+        flops=usage.flops,
+        trained_parameters=record.trained_parameters,
         losses=tuple(record.losses),
         best=best,
         dev=tuple(record.dev),

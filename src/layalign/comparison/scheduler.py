@@ -1,0 +1,165 @@
+"""Run cells as processes of their own, some at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from layalign.comparison.cells import Cell
+
+GridProgress = Callable[[int, int, Mapping[str, str]], None]
+"""``(done, total, running)``: cells finished or given up, cells in all, and for each that runs what
+it is doing."""
+
+_POLL = 0.2  # seconds
+_ERROR = "layalign: error: "
+
+
+@dataclass
+class CellRunner:
+    """Runs cells; those that are finished are left alone, those begun before go on.
+
+    A process of its own for each cell keeps its memory, its peak and its crash to itself. While it
+    runs it holds a lock on its log, which outlives a comparison that is killed: the next one waits
+    for such a cell in place of starting it twice.
+    """
+
+    jobs: int = 1
+    """Cells at a time; they share the processor cores."""
+
+    progress: GridProgress | None = None
+    failures: dict[str, str] = field(default_factory=dict)
+    """What went wrong, by the cell's name."""
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Run all cells, each after the one that it begins with.
+
+        An interruption ends the processes; what they have done stays, and the next run goes on.
+        """
+        waiting, self.elsewhere = [cell for cell in cells if not cell.is_finished], list[str]()
+        self.done, self.total = len(cells) - len(waiting), len(cells)
+        self.running: list[_Process] = []
+        try:
+            while waiting or self.running:
+                self.elsewhere.clear()
+                waiting = [cell for cell in waiting if not self._taken(cell)]
+                self._report()
+                time.sleep(_POLL if self.running or waiting else 0)
+                self._collect()
+        finally:
+            for process in self.running:
+                process.end()
+        self._report()
+
+    def _taken(self, cell: Cell) -> bool:
+        """Start a cell, or give it up, if its turn has come."""
+        before = cell.after
+        if before is not None and before.name in self.failures:
+            self._settle(cell, f"not run, because {before.name} failed")
+            return True
+        if cell.is_finished:  # by another comparison
+            self._settle(cell)
+            return True
+        if len(self.running) >= self.jobs or (before is not None and not before.is_finished):
+            return False
+        process = _Process.start(cell, self.jobs)
+        if process is None:
+            self.elsewhere.append(cell.name)
+            return False
+        self.running.append(process)
+        return True
+
+    def _collect(self) -> None:
+        for process in [one for one in self.running if one.process.poll() is not None]:
+            self.running.remove(process)
+            self._settle(process.cell, process.failure())
+
+    def _settle(self, cell: Cell, failure: str | None = None) -> None:
+        self.done += 1
+        if failure is not None:
+            self.failures[cell.name] = failure
+
+    def _report(self) -> None:
+        if self.progress is not None:
+            running = {process.cell.name: process.last_line() for process in self.running}
+            others = dict.fromkeys(self.elsewhere, "in a process of an earlier comparison")
+            self.progress(self.done, self.total, {**running, **others})
+
+
+class _Process:
+    """A cell that runs."""
+
+    def __init__(self, cell: Cell, process: subprocess.Popen[bytes], logged: int) -> None:
+        self.cell, self.process = cell, process
+        self.logged = logged  # bytes of earlier sessions
+
+    @classmethod
+    def start(cls, cell: Cell, jobs: int) -> _Process | None:
+        """Start it, unless it is running already."""
+        with cell.log.open("ab") as log:
+            if not _locked(log):
+                return None
+            logged = log.tell()
+            process = subprocess.Popen(
+                command(cell),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment(jobs),
+            )
+        return cls(cell, process, logged)
+
+    def last_line(self) -> str:
+        """What it is doing."""
+        return next(reversed(self._lines()), "starting")
+
+    def _lines(self) -> list[str]:
+        text = self.cell.log.read_bytes()[self.logged :].decode(errors="replace")
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def failure(self) -> str | None:
+        """Why it has failed, if it has."""
+        code = self.process.returncode
+        if code == 0 and self.cell.is_finished:
+            return None
+        errors = [line for line in self._lines() if line.startswith(_ERROR)]
+        how = errors[-1].removeprefix(_ERROR) if errors else self.last_line()
+        if code < 0:
+            how = f"ended by signal {-code}"
+        return f"{how} (see {self.cell.log})"
+
+    def end(self) -> None:
+        """Stop it; its last checkpoint stays."""
+        self.process.terminate()
+        self.process.wait()
+
+
+def command(cell: Cell) -> list[str]:
+    """How a cell is run."""
+    return [sys.executable, "-m", "layalign", "train", os.fspath(cell.file), "--resume"]
+
+
+def _environment(jobs: int) -> dict[str, str]:
+    """Cells that run beside each other share the cores."""
+    if jobs == 1:
+        return dict(os.environ)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {**os.environ, "OMP_NUM_THREADS": str(max(1, (cores or 1) // jobs))}
+
+
+def _locked(file: IO[Any]) -> bool:
+    """Take the lock of a file for this process and those that inherit it."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
