@@ -46,7 +46,7 @@ def test_a_finished_file_is_read_in_the_order_of_the_examples(tmp_path: Path) ->
             journal.add(i, prediction(f"{i}\r\u2028"))
     assert [row.output[0] for row in read_predictions(path)] == ["0", "1", "2"]
     path.write_text('{"index": 0}\n')
-    with pytest.raises(DataError, match="something else than predictions"):
+    with pytest.raises(DataError, match="line 1: is not a prediction"):
         read_predictions(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_predictions(tmp_path / "missing.jsonl")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from layalign.errors import DataError
 from layalign.eval.results import Prediction
 
 _FIELDS = {field.name for field in fields(Prediction)}
+_ADVICE = "delete the file to answer its examples again"
 
 
 def slug(system: str) -> str:
@@ -20,19 +22,19 @@ def slug(system: str) -> str:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Read a finished file, in the order of the examples.
+    """Read what a journal has written, in the order of the examples.
+
+    A last line that a kill has torn is left out.
 
     Raises:
-        DataError: It cannot be read or holds something else.
+        DataError: It cannot be read, or a line is no prediction.
     """
     try:
-        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
-        rows.sort(key=lambda row: row["index"])
-        return [Prediction(**{name: row[name] for name in _FIELDS}) for row in rows]
+        content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} holds something else than predictions; run it again") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    found, _ = _parse(path, content)
+    return [found[index] for index in sorted(found)]
 
 
 class Journal:
@@ -64,23 +66,12 @@ class Journal:
 
     def _read(self, content: bytes, items: int) -> int:
         """Take in the whole lines; return where the last of them ends, bytes."""
-        *lines, torn = content.split(b"\n")
-        for number, line in enumerate(lines, start=1):
-            try:
-                values = json.loads(line)
-                index = values.pop("index")
-                prediction = Prediction(**{name: values[name] for name in _FIELDS})
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise self._wrong(number, "is not a prediction") from error
-            if not isinstance(index, int) or not 0 <= index < items:
-                raise self._wrong(number, f"is of example {index!r}, but there are {items}")
-            self.done[index] = prediction
-        return len(content) - len(torn)
-
-    def _wrong(self, number: int, what: str) -> DataError:
-        return DataError(
-            f"{self.path}, line {number}: {what}; delete the file to answer its examples again"
-        )
+        self.done, whole = _parse(self.path, content)
+        if unknown := [index for index in self.done if not 0 <= index < items]:
+            raise DataError(
+                f"{self.path}: is also of example {unknown[0]}, but there are {items}; {_ADVICE}"
+            )
+        return whole
 
     def add(self, index: int, prediction: Prediction) -> None:
         """Write down one prediction."""
@@ -101,3 +92,46 @@ class Journal:
     ) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _parse(path: Path, content: bytes) -> tuple[dict[int, Prediction], int]:
+    """The predictions in whole lines, and where the last of those ends, bytes."""
+    *lines, torn = content.split(b"\n")
+    found: dict[int, Prediction] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            values = json.loads(line, parse_float=finite_number, parse_constant=finite_number)
+            found[_index(values)] = _prediction(values)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"{path}, line {number}: is not a prediction; {_ADVICE}") from error
+    return found, len(content) - len(torn)
+
+
+def _index(values: dict[str, Any]) -> int:
+    index = values["index"]
+    if not isinstance(index, int):
+        raise TypeError("index is a whole number")
+    return index
+
+
+def _prediction(values: dict[str, Any]) -> Prediction:
+    prediction = Prediction(**{name: values[name] for name in _FIELDS})
+    optional = (prediction.answer, prediction.parsed, prediction.reference)
+    texts = (prediction.language, prediction.text, prediction.output)
+    if not all(isinstance(text, str) for text in (*texts, *(t for t in optional if t is not None))):
+        raise TypeError("text is expected")
+    if prediction.correct not in (None, True, False):
+        raise TypeError("correct is true, false or null")
+    return prediction
+
+
+def finite_number(text: str) -> float:
+    """Read a number in JSON, in which Python also takes NaN and infinity.
+
+    Raises:
+        ValueError: It is one of those.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no figure")
+    return value

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from layalign.data.languages import is_language, language_name
+from layalign.eval.journal import read_predictions
 from layalign.eval.results import Prediction
-from layalign.report.files import read_predictions
 from layalign.report.records import Scores
 from layalign.report.text import visible
 
