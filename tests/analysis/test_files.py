@@ -54,6 +54,10 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     check_output(tmp_path)
     check_output(tmp_path / "new")
     (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot make"):
+        check_output(tmp_path / "file" / "below")
+    (tmp_path / "file").unlink()
+    (tmp_path / "file").touch()
     for place in (tmp_path, tmp_path / "file"):
         with pytest.raises(ConfigError, match="already exists and is not empty"):
             check_output(place)

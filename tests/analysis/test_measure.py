@@ -77,6 +77,20 @@ def test_what_cannot_be_analysed(
         analyze(tiny_checkpoint, compare=["a", "a"])
 
 
+def test_models_are_looked_at_before_anything_is_read(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    def unexpected(*state: object) -> None:
+        raise AssertionError(state)
+
+    with pytest.raises(CheckpointError, match="no checkpoint folder"):
+        analyze(tiny_checkpoint, compare=[tmp_path / "absent"], progress=unexpected)
+    make_model(adapter="none").save_pretrained(tmp_path / "bare", include_backbones=True)
+    for place, others in ((tmp_path / "bare", []), (tiny_checkpoint, [tmp_path / "bare"])):
+        with pytest.raises(ConfigError, match="has no adapter"):
+            analyze(place, compare=others, progress=unexpected)
+
+
 @pytest.mark.slow
 def test_real_models() -> None:
     if absent := [row.name for row in models_table() if row.source is None]:

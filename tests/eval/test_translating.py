@@ -79,6 +79,22 @@ def test_translations_are_made_once(tmp_path: Path) -> None:
     assert len(dictionary.read) == 2
 
 
+def test_answers_are_told_by_their_place_among_all() -> None:
+    class Told(Echo):
+        def answer(self, examples: Any, *, batch_size: int = 32, on_batch: Any = None) -> Any:
+            answers = super().answer(examples)
+            on_batch(dict(enumerate(answers)))
+            return answers
+
+    examples = [Example(text=f"tatu {'mayai ' * i}", language="sw") for i in range(1, 11)]
+    told: dict[int, Answer] = {}
+    answers = TranslatingSystem(Dictionary(), Told()).answer(
+        examples, batch_size=1, on_batch=told.update
+    )
+    assert told == dict(enumerate(answers))
+    assert [answer.text.count("eggs") for answer in answers] == list(range(1, 11))
+
+
 def test_no_examples() -> None:
     assert TranslatingSystem(Dictionary(), Echo()).answer([]) == []
 

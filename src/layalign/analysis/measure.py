@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,7 @@ from layalign.analysis.weights import Weights, read_weights
 from layalign.data import DataSource
 from layalign.errors import ConfigError
 from layalign.eval.loading import load_systems
+from layalign.eval.provenance import find_model, is_language_model
 from layalign.eval.runner import Progress
 from layalign.eval.systems import BARE, LAYALIGN, BareLLM, LayAlignSystem
 
@@ -99,6 +101,7 @@ def analyze(
     """
     weights = read_weights(checkpoint)
     labels = _labels(compare)
+    _check_models([checkpoint, *compare])
     source = source or sentence_source(limit=100)
     bitexts = load_bitexts(source)
     sentences = _Sentences(bitexts, batch_size, progress, passes=2 + len(compare))
@@ -134,6 +137,24 @@ def analyze(
     }
     plain: dict[str, Any] = _plain(found)
     return plain
+
+
+def _check_models(places: Sequence[str | PathLike[str]]) -> None:
+    """See, before minutes of work, that every model is there and can be analysed.
+
+    Raises:
+        LayAlignError: One is not, or hands its language model no soft tokens.
+    """
+    for place in places:
+        folder = find_model(place)
+        if is_language_model(folder):
+            continue
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config.get("adapter") == "none":
+            raise ConfigError(
+                f"{fspath(place)} has no adapter, so its language model reads no soft tokens, and "
+                "their states are what is analysed; choose a checkpoint with an adapter"
+            )
 
 
 def _labels(compare: Sequence[str | PathLike[str]]) -> list[str]:

@@ -20,16 +20,23 @@ JSON_NAME = "analysis.json"
 
 
 def check_output(folder: str | PathLike[str]) -> None:
-    """See that nothing would be overwritten.
+    """Make the folder, and see that nothing would be overwritten.
 
     Raises:
-        ConfigError: There is a file in that place, or a folder that is not empty.
+        ConfigError: There is a file in that place, or a folder that is not empty, or it cannot be
+            made.
     """
     path = Path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(
             f"{path} already exists and is not empty; name another folder with output, or remove it"
         )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make {path} ({error.strerror}); name another folder with output"
+        ) from error
 
 
 def write_analysis(found: Mapping[str, Any], folder: str | PathLike[str]) -> list[Path]:
