@@ -56,7 +56,8 @@ def test_without_a_fine_tune_nothing_is_shared(recipe: Path) -> None:
     [("examples", "max_examples"), ("time", "max_minutes"), ("flops", "max_flops")],
 )
 def test_every_method_has_the_same_budget(recipe: Path, kind: str, limit: str) -> None:
-    for cell in grid(recipe, f"comparison.equal={kind}").cells:
+    chosen = (f"comparison.equal={kind}", "comparison.budget=10")
+    for cell in grid(recipe, *chosen).cells:
         stages = plan_method(cell.recipe).composite
         if stages:
             assert sum(getattr(stage, limit) for stage in stages.values()) == 10
@@ -89,6 +90,9 @@ def test_a_cell_is_a_recipe_that_train_takes(recipe: Path) -> None:
 def test_other_settings_are_refused(recipe: Path) -> None:
     grid(recipe).cells[0].claim()
     grid(recipe).cells[0].claim()
+    recipe.parent.joinpath("link").symlink_to(recipe.parent)
+    for cell in Grid(recipe, METHODS, (1, 2), (), recipe.parent / "link" / "out").cells:
+        cell.claim()
     with pytest.raises(ConfigError, match=r"other settings, which differ in stage\.finetune\.lr"):
         grid(recipe, "stage.finetune.lr=0.25").cells[0].claim()
 
@@ -102,6 +106,12 @@ def test_other_settings_are_refused(recipe: Path) -> None:
         (["layalign"], ["evaluation.metric=translation"], "right or wrong"),
         (["layalign"], ["comparison.budget=null"], "equal examples of how much"),
         (["layalign"], ["comparison.budget=0"], "more than 0"),
+        (["layalign"], ["comparison.equal=flops"], "equal flops of how much"),
+        (
+            ["layalign"],
+            ['methods={layalign: ["stage.finetune.lr=1"]}'],
+            r"stage\.finetune\.lr is set, but",
+        ),
         (["layalign"], ["comparison.shares={}"], "set comparison.shares.translation"),
         (["layalign"], ["comparison.budget=1"], "leaves none for translation"),
         (["layalign"], ["comparison.equal=fun"], "expected one of examples, time, flops"),

@@ -35,6 +35,7 @@ def make_table(**changes: Any) -> dict[str, Any]:
         "commands": ["layalign compare small.yaml"],
         "reference": "layalign",
         "seeds": [1, 2],
+        "missing": {},
         "languages": {tag: {"name": tag, "trained": True, "items": 5} for tag in TAGS},
         "groups": {"all": list(TAGS), "never_trained": ["th"]},
         "methods": {
@@ -66,9 +67,19 @@ def test_markdown_is_the_papers_table_in_words() -> None:
     assert "| Method | en | sw | th | avg all | avg never trained |" in text
     assert "| Bare LLM | -7.5 [-12, -3] worse |" in text
     assert "| Bare LLM | 134,515,008 |  |  |  |  |" in text
+    assert "over questions and seeds" in text
+    assert "Not finished" not in text
     for block in text.split("\n\n"):
         lines = [line for line in block.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) <= 1
+
+
+def test_what_is_missing_and_few_seeds_are_named() -> None:
+    text = to_markdown(make_table(seeds=[3], missing={"qalign": [3]}))
+    assert "over questions." in text
+    assert "Not finished: qalign, seed 3." in text
+    assert "read these words as being about these" in text
+    assert "about these" not in to_markdown(make_table(seeds=list(range(5))))
 
 
 @pytest.mark.parametrize("n_methods", [1, 2])

@@ -119,7 +119,7 @@ def test_tests_are_symmetric(difference: np.ndarray) -> None:
     columns = range(difference.shape[2])
     draws = Draws(everywhere(difference), samples=100)
     for test in (
-        lambda d: mcnemar_p(d, columns),
+        lambda d: mcnemar_p(d, columns, everywhere(d)),
         lambda d: bootstrap_p(draws.accuracies(d), columns),
     ):
         assert test(difference) == test(-difference)
@@ -128,7 +128,7 @@ def test_tests_are_symmetric(difference: np.ndarray) -> None:
 
 def test_no_difference_is_no_evidence() -> None:
     nothing = np.zeros((2, 20, 2))
-    assert mcnemar_p(nothing, [0, 1]) == 1
+    assert mcnemar_p(nothing, [0, 1], everywhere(nothing)) == 1
     assert bootstrap_p(Draws(everywhere(nothing), samples=100).accuracies(nothing), [0, 1]) == 1
 
 
@@ -139,16 +139,30 @@ def test_mcnemar_counts_coin_flips(wins: int, losses: int) -> None:
     difference[0, wins : wins + losses] = -1
     flips = [sum(row) for row in itertools.product((0, 1), repeat=wins + losses)]
     extreme = [n for n in flips if abs(2 * n - wins - losses) >= abs(wins - losses)]
-    assert mcnemar_p(difference, [0]) == pytest.approx(len(extreme) / len(flips))
+    found = mcnemar_p(difference, [0], everywhere(difference))
+    assert found == pytest.approx(len(extreme) / len(flips))
 
 
 def test_mcnemar_takes_an_id_once() -> None:
     one = np.zeros((1, 20, 1))
     one[0, :6] = 1
     repeated = np.tile(one, (3, 1, 5))
-    assert mcnemar_p(repeated, range(5)) == mcnemar_p(one, [0])
+    found = mcnemar_p(repeated, range(5), everywhere(repeated))
+    assert found == mcnemar_p(one, [0], everywhere(one))
     even = np.stack([one[0], -one[0]])
-    assert mcnemar_p(even, [0]) == 1
+    assert mcnemar_p(even, [0], everywhere(even)) == 1
+
+
+def test_mcnemar_does_not_let_one_language_outvote_the_average() -> None:
+    """Ahead on many questions of the large language, behind on the few of two small ones."""
+    present = np.zeros((100, 3), dtype=bool)
+    present[:, 0] = present[:20, 1:] = True
+    difference = np.zeros((1, 100, 3))
+    difference[0, 20:60, 0] = 1
+    difference[0, :20, 1:] = -1
+    assert point(difference, present).mean() < 0
+    assert mcnemar_p(difference, range(3), present) == 1
+    assert mcnemar_p(difference, [1, 2], present) < 0.001
 
 
 @given(p_values)

@@ -58,6 +58,12 @@ def test_a_new_lora_changes_nothing_and_leaves_the_head_alone(base: Path) -> Non
     assert not any("lm_head" in name or "embed" in name for name in trained)
 
 
+def test_a_new_lora_knows_the_revision_of_its_base(base: Path, tmp_path: Path) -> None:
+    adapted = add_new_lora(load_language_model(str(base)), 2, "abc123")
+    adapted.save_pretrained(tmp_path / "lora", save_embedding_layers=False)
+    assert lora_base(str(tmp_path / "lora")) == (str(base), "abc123")
+
+
 def test_composite_on_a_lora_comes_back(base: Path, tmp_path: Path) -> None:
     store_lora(base, tmp_path / "lora")
     model = LayAlignModel.from_backbones(make_encoder(), str(tmp_path / "lora"))

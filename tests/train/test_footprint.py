@@ -57,6 +57,16 @@ def batch() -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
 
 
+@pytest.mark.parametrize("rank", [None, 3])
+def test_a_lora_inside_is_no_part_of_a_fine_tune(rank: int | None) -> None:
+    config = StageConfig(lora_rank=rank)
+    plain, inside = (
+        finetune_memory(model.language_model, config, LENGTHS, dtype="float32")
+        for model in (composite("float32"), composite("float32", lora={"rank": 2}))
+    )
+    assert plain == inside
+
+
 @dtypes
 @pytest.mark.parametrize("name", [name for name in SWITCHES if name not in SAME_SIZES])
 def test_activations_of_a_stage(dtype: str, name: str) -> None:

@@ -350,6 +350,7 @@ def test_what_a_method_needs(
         ({"mindmergr": []}, "unknown method 'mindmergr' in methods; did you mean 'mindmerger'"),
         ({"mindmerger": ["stage.task.lrr=1"]}, r"method mindmerger: unknown key 'stage.task.lrr'"),
         ({"mindmerger": ["method=base"]}, "method mindmerger: its changes set method; leave that"),
+        ({"mindmerger": ["stage.task=3"]}, r"stage\.task is 3; expected a mapping"),
         ({"mindmerger": ["stage={}"]}, r"method mindmerger: stage\.task is missing"),
         ({"mindmerger": ["nonsense"]}, "method mindmerger: override 'nonsense' is not key=value"),
         ({"mindmerger": ["stage.task.lora_rank=2"]}, "the language model is frozen there"),
@@ -369,6 +370,46 @@ def test_a_method_that_brings_a_stage_of_its_own(make: Callable[..., Values], ro
         plan_method(Recipe.from_dict(values))
     values["methods"]["qalign"].append(f"data.finetune.train={json.dumps([source])}")
     assert run(values, dry_run=True).stages["finetune"]["updates"] == 1
+
+
+def test_a_stage_that_is_left_out_stays_out(make: Callable[..., Values]) -> None:
+    values = make("multilingual_lora", methods={"multilingual_lora": ["stage.finetune.lr=1"]})
+    assert plan_method(Recipe.from_dict(values)).language_model["finetune"].lr == 1
+    values["stage"]["finetune"] = None
+    with pytest.raises(
+        ConfigError, match=r"stage\.finetune\.lr is set, but stage\.finetune is not"
+    ):
+        plan_method(Recipe.from_dict(values))
+
+
+@pytest.mark.parametrize("method", OWN_LM)
+def test_the_language_model_reads_texts_as_long_as_the_recipe_allows(
+    method: str, make: Callable[..., Values]
+) -> None:
+    values = make(method, processor={"prompt_max_length": 700, "target_max_length": 900})
+    values["stage"]["finetune"]["prompt_max_length"] = 30
+    stages = plan_method(Recipe.from_dict(values)).language_model
+    for name, config in stages.items():
+        assert config.prompt_max_length == (30 if name == "finetune" else 700)
+        assert config.target_max_length == 900
+
+
+def test_an_adapter_alone_is_alone(make: Callable[..., Values]) -> None:
+    values = make("mindmerger")
+    values["model"] |= {"lora": {"rank": 2}, "gate": "head", "aligner_width": 8}
+    for method in ("mindmerger", "langbridge", "translate_test", "layalign"):
+        model = plan_method(Recipe.from_dict({**values, "method": method})).recipe.model
+        assert (model.lora is None) == (method != "layalign")
+
+
+def test_a_translating_run_holds_the_language_model_once(
+    make: Callable[..., Values], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Any] = []
+    monkeypatch.setattr("layalign.train.answering.load_bare", loaded.append)
+    summary = run(make("translate_test"))
+    assert loaded == []
+    assert all(row["bare"] for row in summary.evaluation["languages"].values())  # type: ignore
 
 
 def test_a_method_resumes_as_itself_alone(

@@ -12,11 +12,18 @@ def matrices(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.data_ptr() not in tables)
 
 
+def numel(*parts: torch.nn.Module) -> int:
+    return sum(p.numel() for part in parts for p in part.parameters())
+
+
 def test_a_frozen_model_costs_less_than_a_trained_one(model: LayAlignModel) -> None:
     costs = token_costs(model, model.trainable_names())
-    learnt = sum(p.numel() for p in (*model.adapter.parameters(), *model.aligner.parameters()))
-    learnt += sum(p.numel() for n, p in model.named_parameters() if n.split(".")[0] == "gates")
-    assert costs.encoder == 2 * matrices(model.encoder) + 6 * learnt
+    slots = 2 * len(model.config.language_layers)
+    learnt = numel(model.adapter) + model.gates.numel() + slots * numel(model.aligner.project)
+    learnt += model.config.d_enc * numel(model.aligner.mix)
+    attention = [layer.self_attn for layer in model.language_model.model.layers]
+    read = sum(m.weight.numel() for a in attention for m in (a.k_proj, a.v_proj))
+    assert costs.encoder == 2 * matrices(model.encoder) + 6 * learnt + 4 * read
     assert costs.language_model == 4 * matrices(model.language_model)
 
 
@@ -26,6 +33,22 @@ def test_a_language_model_alone() -> None:
     assert token_costs(model, names).language_model == 6 * matrices(model)
     assert token_costs(model, ()).language_model == 4 * matrices(model)
     assert token_costs(model, names).encoder == 0
+
+
+def test_a_tied_head_counts() -> None:
+    model = make_language_model(tie_word_embeddings=True)
+    head = model.lm_head.weight
+    assert head is model.get_input_embeddings().weight
+    assert token_costs(model, ()).language_model == 4 * (matrices(model) + head.numel())
+
+
+def test_without_an_adapter_there_are_no_soft_tokens() -> None:
+    model, batch = make_model(adapter="none"), make_batch()
+    costs = token_costs(model, model.trainable_names())
+    encoder, text = (
+        int(batch[name].sum()) for name in ("encoder_attention_mask", "attention_mask")
+    )
+    assert costs.of(batch) == encoder * costs.encoder + text * costs.language_model
 
 
 def test_soft_tokens_are_read_by_both() -> None:

@@ -70,4 +70,6 @@ def _show_plan(summary: RunSummary) -> None:
             updates = "unknown" if stage["examples"] is None else "as many as fit"
         print(f"{name}: {examples} examples, updates: {updates}")
     if summary.plan is not None:
+        method = summary.plan["method"]
+        print(f"method: {method['label']}: {method['description']}")
         print_plan(results(), summary.plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -73,6 +74,8 @@ class Cell:
         """
         if self.file.exists():
             changed = differing_keys(self.recipe, load_recipe(self.file))
+            if self.after is not None:  # the same place may be written otherwise
+                changed = [key for key in changed if key != "model.language_model"]
             if changed:
                 raise ConfigError(
                     f"{self.folder} was begun with other settings, which differ in "
@@ -122,7 +125,7 @@ class Grid:
         self.methods, self.seeds = tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(seeds))
         for name in self.methods:
             check_method(name, "method")
-        self.settings = load_recipe(path, overrides).comparison or ComparisonRecipe()
+        self.settings = _settings(path, overrides)
         self.overrides = [*self.settings.changes, *overrides]
         self.overrides += _same_arithmetic(self._recipe(self.settings.reference), output)
         recipe = self._recipe(self.settings.reference)
@@ -187,6 +190,7 @@ class Grid:
                 f"stage.{FINETUNE}=null",
             ]
         recipe = self._recipe(method, *overrides)
+        plan_method(recipe)
         return Cell(
             method=method, seed=seed, recipe=recipe, shown=method in self.methods, after=base
         )
@@ -207,6 +211,17 @@ class Grid:
             else:
                 changes += [_setting(f"stage.{name}.{key}", n) for key, n in amounts.items()]
         return changes
+
+
+def _settings(path: str | PathLike[str], overrides: Sequence[str]) -> ComparisonRecipe:
+    """What is said about comparing; a recipe's budget is of no use where another kind is chosen."""
+    own, settings = (
+        load_recipe(path, some).comparison or ComparisonRecipe() for some in ((), overrides)
+    )
+    is_given = any(override.startswith("comparison.budget=") for override in overrides)
+    if settings.equal != own.equal and not is_given:
+        return dataclasses.replace(settings, budget=None)
+    return settings
 
 
 def _budgeted(recipe: Recipe) -> dict[str, StageConfig]:

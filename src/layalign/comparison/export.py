@@ -23,6 +23,7 @@ _COSTS = (
     ("peak_memory_gib", "Memory, GiB", "{:.1f}"),
 )
 _RENAMED = {"value": "difference", "low": "difference_low", "high": "difference_high"}
+_FEW_SEEDS = 5
 _UNIT_OF = {"examples": "training examples", "time": "minutes", "flops": "FLOPs"}
 
 Values = Mapping[str, Any]
@@ -157,9 +158,18 @@ def _words(group: str) -> str:
 
 
 def _note(table: Values) -> str:
-    seeds = ", ".join(map(str, table["seeds"]))
-    return (
-        f"Seeds {seeds}. []: 95 % interval over questions and seeds. better, worse: the paired "
+    seeds = table["seeds"]
+    drawn = "questions and seeds" if len(seeds) > 1 else "questions"
+    parts = [
+        f"Seeds {_numbers(seeds)}. []: 95 % interval over {drawn}. better, worse: the paired "
         "bootstrap and McNemar's test both find a difference after Holm's correction; within "
         "noise: they do not."
-    )
+    ]
+    if len(seeds) < _FEW_SEEDS:
+        parts.append("So few seeds say little about others: read these words as being about these.")
+    parts += [f"Not finished: {name}, seed {_numbers(s)}." for name, s in table["missing"].items()]
+    return " ".join(parts)
+
+
+def _numbers(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))

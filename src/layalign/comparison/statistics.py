@@ -21,6 +21,7 @@ SAMPLES = 10_000
 LEVEL = 0.05
 _CHUNK = 500  # draws at a time, so that thousands of questions fit into memory
 _PERCENTILES = (2.5, 97.5)
+_DECIMALS = 12  # so that what is even is not decided by rounding
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,17 @@ def bootstrap_p(drawn: Floats, columns: Sequence[int]) -> float:
     return float(min(1.0, 2 * (1 + min(tails)) / (1 + len(averages))))
 
 
-def mcnemar_p(difference: Floats, columns: Sequence[int]) -> float:
+def mcnemar_p(difference: Floats, columns: Sequence[int], present: NDArray[np.bool_]) -> float:
     """Two-sided p-value of McNemar's exact test, with ids as pairs.
 
-    An id counts for the method that answers it right more often, over all seeds and languages;
-    ids that are even count for neither. With one seed and one language that is McNemar's test
-    itself. Runs and translations of one question are not independent, so they are not pairs of
-    their own, which would make small differences look sure; and unlike a majority over seeds, the
-    sum knows a winner with two seeds too.
+    An id counts for the method that answers it right more often, over all seeds and languages,
+    each language counting the same as in the average; ids that are even count for neither. With
+    one seed and one language that is McNemar's test itself. Where more ids are won by the method
+    whose average is lower, there is no evidence, and the p-value is 1.
+
+    Runs and translations of one question are not independent, so they are not pairs of their own,
+    which would make small differences look sure; and unlike a majority over seeds, the sum knows a
+    winner with two seeds too.
 
     Source: McNemar, Note on the sampling error of the difference between correlated proportions or
     percentages (1947), in its exact form.
@@ -107,12 +111,16 @@ def mcnemar_p(difference: Floats, columns: Sequence[int]) -> float:
     Args:
         difference: ``(n_seeds, n_ids, n_languages)``.
         columns: Of the languages.
+        present: Which ids there are in each language, ``(n_ids, n_languages)``.
     """
     from scipy.stats import binomtest
 
-    votes = difference[:, :, list(columns)].sum((0, 2))
+    chosen = list(columns)
+    votes = (difference[:, :, chosen] / present[:, chosen].sum(0)).sum((0, 2)).round(_DECIMALS)
     wins, losses = int((votes > 0).sum()), int((votes < 0).sum())
-    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    if (wins - losses) * votes.sum() <= 0:
+        return 1.0
+    return float(binomtest(wins, wins + losses).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

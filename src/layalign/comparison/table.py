@@ -22,9 +22,9 @@ from layalign.comparison.statistics import (
 )
 from layalign.data import language_name
 from layalign.eval.comparison import language_groups
+from layalign.eval.provenance import versions
 from layalign.eval.tasks import load_task, shipped_tasks
 from layalign.train.methods import METHODS
-from layalign.train.summary import versions
 
 SCHEMA = 1
 
@@ -87,6 +87,7 @@ class _Table:
             "metric": grid.cells[0].recipe.evaluation.metric,
             "reference": settings.reference,
             "seeds": list(grid.seeds),
+            "missing": self._missing(),
             "languages": {
                 tag: {
                     "name": language_name(tag),
@@ -98,6 +99,14 @@ class _Table:
             "groups": self.groups,
             "methods": methods,
         }
+
+    def _missing(self) -> dict[str, list[int]]:
+        """Seeds of each method whose run is not finished."""
+        missing = {
+            name: [seed for seed in self.grid.seeds if seed not in self.runs.get(name, {})]
+            for name in self.grid.methods
+        }
+        return {name: seeds for name, seeds in missing.items() if seeds}
 
     def _method(self, name: str) -> Values:
         runs = self.runs[name]
@@ -161,7 +170,7 @@ class _Table:
         for group, columns in self.columns.items():
             both = {
                 "p_bootstrap": bootstrap_p(drawn, columns),
-                "p_mcnemar": mcnemar_p(difference, columns),
+                "p_mcnemar": mcnemar_p(difference, columns, self.questions.present),
             }
             # A difference counts if both tests see it; the larger p-value says so.
             tests[group] = {

@@ -15,12 +15,6 @@ from layalign.fields import from_mapping
 from layalign.model import switches
 from layalign.model.switches import MEAN, AdapterKind, AlignerKind, GateKind, LoraSettings
 
-# Fields that say nothing without an aligner, and their defaults.
-_OF_THE_ALIGNER: dict[str, Any] = {
-    **{"encoder_layers": None, "language_layers": None, "aligner_width": None},
-    **{"encoder_mean": False, "gate": "scalar"},
-}
-
 
 def _as_config(value: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
     if not isinstance(value, dict):
@@ -144,25 +138,15 @@ class LayAlignConfig(PreTrainedConfig):
     def _check(self) -> None:
         switches.check_kinds(adapter=self.adapter, aligner=self.aligner, gate=self.gate)
         self._check_layers()
-        if self.adapter == "mlp":
-            if self.adapter_width is None:
-                self.adapter_width = 2 * self.d_enc
-        elif self.adapter_width is not None:
-            raise ConfigError(
-                f"adapter_width is {self.adapter_width}, but the adapter {self.adapter} has no "
-                "hidden layer; leave it out, or choose the adapter mlp"
-            )
+        switches.check_adapter_width(self.adapter, self.adapter_width)
+        if self.adapter == "mlp" and self.adapter_width is None:
+            self.adapter_width = 2 * self.d_enc
         for name in ("adapter_width", "aligner_width"):
             switches.check_width(name, getattr(self, name))
 
     def _check_layers(self) -> None:
         if self.aligner == "none":
-            for name, nothing in _OF_THE_ALIGNER.items():
-                if getattr(self, name) not in (nothing, []):
-                    raise ConfigError(
-                        f"{name} is {getattr(self, name)!r}, but without an aligner no layers are "
-                        "joined; leave it out, or choose another aligner"
-                    )
+            switches.check_without_aligner(vars(self))
             self.encoder_layers, self.language_layers = [], []
             return
         if isinstance(self.encoder_layers, str):

@@ -81,17 +81,21 @@ def add_stored_lora(
         ) from error
 
 
-def add_new_lora(language_model: PreTrainedModel, rank: int) -> PeftModel:
+def add_new_lora(
+    language_model: PreTrainedModel, rank: int, revision: str | None = None
+) -> PeftModel:
     """Put an untrained LoRA on every linear layer but the output head, which changes nothing yet.
 
     Args:
         language_model: Changed in place.
         rank: Of every layer's change.
+        revision: Of the language model, if it is from the hub; stored with the LoRA.
     """
     from peft import get_peft_model
 
+    config = _config(LoraSettings(rank=rank))
     with _without_renaming_warnings():
-        adapted: PeftModel = get_peft_model(language_model, _config(LoraSettings(rank=rank)))
+        adapted: PeftModel = get_peft_model(language_model, config, revision=revision)
     return adapted
 
 

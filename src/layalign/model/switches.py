@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -18,6 +18,11 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "adapter": get_args(AdapterKind),
     "aligner": get_args(AlignerKind),
     "gate": get_args(GateKind),
+}
+# Fields that say nothing without an aligner, and their defaults.
+_OF_THE_ALIGNER: dict[str, Any] = {
+    **{"encoder_layers": None, "language_layers": None, "aligner_width": None},
+    **{"encoder_mean": False, "gate": "scalar"},
 }
 _WORDS = "last, mean, first:K, middle:K, last:K or a list of indices"
 
@@ -63,6 +68,36 @@ def check_kinds(**kinds: str) -> None:
             "adapter and aligner are both none, so nothing would reach the language model; "
             "choose one of the two"
         )
+
+
+def check_adapter_width(adapter: str, width: int | None) -> None:
+    """See that only an adapter with a hidden layer is given a width of it.
+
+    Raises:
+        ConfigError: Another is.
+    """
+    if adapter != "mlp" and width is not None:
+        raise ConfigError(
+            f"adapter_width is {width}, but the adapter {adapter} has no hidden layer; leave it "
+            "out, or choose the adapter mlp"
+        )
+
+
+def check_without_aligner(settings: Mapping[str, Any]) -> None:
+    """See that settings that only an aligner has are left out where there is none.
+
+    Args:
+        settings: By name; others are not looked at.
+
+    Raises:
+        ConfigError: One of them is given.
+    """
+    for name, nothing in _OF_THE_ALIGNER.items():
+        if name in settings and settings[name] not in (nothing, []):
+            raise ConfigError(
+                f"{name} is {settings[name]!r}, but without an aligner no layers are joined; "
+                "leave it out, or choose another aligner"
+            )
 
 
 def check_width(name: str, width: int | None) -> None:

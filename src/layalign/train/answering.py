@@ -41,7 +41,7 @@ class Answering:
         }
         if self.composite is not None and not method.translates:
             return {**make_systems(*self.composite, bare=settings.bare, **options)}
-        language_model = self._load_bare(**options)
+        language_model = self._bare(**options)
         if not method.translates:
             return {BARE: language_model}
         own = TranslatingSystem(
@@ -64,12 +64,28 @@ class Answering:
             max_new_tokens=length,
         )
 
-    def _load_bare(self, bare_prompt_template: str | None, **options: Any) -> BareLLM:
-        place = Path(self.language_model)
-        if bare_prompt_template is None and not read_finetune(place):
-            processor = self.method.recipe.processor
-            made = make_processor(processor, self.language_model, self.language_model)
-            bare_prompt_template = with_question(made.prompt_template)
-        return load_bare(
-            place, loading=self.loading, bare_prompt_template=bare_prompt_template, **options
+    def _bare(self, bare_prompt_template: str | None, **options: Any) -> BareLLM:
+        """The language model alone: that inside LayAlign, unless it was trained on after that."""
+        if self.composite is None or self.method.method.keeps_original:
+            return load_bare(
+                Path(self.language_model),
+                loading=self.loading,
+                bare_prompt_template=bare_prompt_template or self._template(),
+                **options,
+            )
+        model, processor = self.composite
+        return BareLLM(
+            model.language_model,
+            processor.tokenizer,
+            prompt_template=bare_prompt_template or self._template(),
+            **options,
         )
+
+    def _template(self) -> str:
+        """The prompt that the language model was fine-tuned with, else that of the recipe."""
+        template: str | None = read_finetune(Path(self.language_model)).get("prompt_template")
+        if template is None:
+            settings = self.method.recipe.processor
+            made = make_processor(settings, self.language_model, self.language_model)
+            template = made.prompt_template
+        return with_question(template)

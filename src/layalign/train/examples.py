@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -87,7 +87,13 @@ class RunExamples:
         for name, examples in self.train.items():
             if name != "finetune":
                 yield from (example.target for example in examples if example.target)
-        yield from (example.text for example in self.train.get("finetune", ()))
+        yield from (example.text for example in self._finetuned())
+
+    def _finetuned(self) -> Iterable[Example]:
+        """What the language model was fine-tuned on, here or in the run that it is from."""
+        if "finetune" in self.train or self.settings.finetune is None:
+            return self.train.get("finetune", ())
+        return chain.from_iterable(map(iter_examples, self.settings.finetune.train))
 
     def trained_languages(self) -> set[str]:
         """Languages that the two stages train on; without them, that the fine-tune does."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from layalign.data.example import Example
 from layalign.data.tables import ExampleTable
+from layalign.eval.provenance import versions
 from layalign.processing import Feature, LayAlignProcessor
-from layalign.train.summary import versions
 
 CUT = "cut"
 _TYPES = {

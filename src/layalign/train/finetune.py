@@ -44,6 +44,7 @@ def finetune_language_model(
     config: StageConfig,
     prompt_template: str,
     dev_examples: Sequence[Example] | None = None,
+    revision: str | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     progress: ProgressCallback | None = None,
 ) -> StageResult:
@@ -62,6 +63,7 @@ def finetune_language_model(
         config: As for a stage; there are no gates and no encoder.
         prompt_template: With ``{question}``; ``config.prompt_template`` goes before it.
         dev_examples: To measure.
+        revision: Of the language model, if it is from the hub; a LoRA keeps it.
         output_dir: The result is written here with its tokenizer: an ordinary folder of the whole
             model, or of the LoRA as PEFT stores it; and in ``finetune.json`` the prompt, by which
             an evaluation finds it again, and the figures.
@@ -78,7 +80,7 @@ def finetune_language_model(
         torch.manual_seed(config.seed)
         learner: Any = language_model
         if config.lora_rank is not None:
-            learner = add_new_lora(language_model, config.lora_rank)
+            learner = add_new_lora(language_model, config.lora_rank, revision)
         with (
             _trained_in_float32(learner, config) as (trained, arithmetic),
             activations_checkpointed(language_model, config),

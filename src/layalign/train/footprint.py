@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from layalign.model import LayAlignModel
 from layalign.model.lora import lora_layers
-from layalign.model.parts import count_by_part
+from layalign.model.parts import LORA, count_by_part, part_of
 from layalign.train.stages import StageConfig
 
 _FLOAT = 4  # bytes of float32, in which everything is trained
@@ -168,7 +168,11 @@ def finetuned_size(language_model: PreTrainedModel, config: StageConfig) -> int:
     if config.lora_rank is None:
         return _count(language_model)
     rank, head = config.lora_rank, language_model.get_output_embeddings()
-    layers = (m for m in language_model.modules() if isinstance(m, nn.Linear) and m is not head)
+    layers = (
+        module
+        for name, module in language_model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head and part_of(f"{name}.") != LORA
+    )
     return sum(rank * (layer.in_features + layer.out_features) for layer in layers)
 
 
@@ -212,5 +216,7 @@ def _size(source: Any) -> int:
     return int((getattr(torch, dtype) if isinstance(dtype, str) else dtype).itemsize)
 
 
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _count(language_model: nn.Module) -> int:
+    """Parameters of its own, without those of a LoRA that LayAlign trains in it."""
+    named = language_model.named_parameters()
+    return sum(parameter.numel() for name, parameter in named if part_of(name) != LORA)

@@ -24,10 +24,10 @@ _OPTIMISATION = (
     *("eps", "max_grad_norm", "embedding_noise", "lora_rank", "dtype", "gradient_checkpointing"),
 )
 
-# Without an aligner, settings of it are refused.
-_NO_ALIGNER = (
+# Without an aligner, settings of it are refused; and a LoRA would make it another method.
+_ADAPTER_ALONE = (
     *("model.aligner=none", "model.aligner_width=null", "model.gate=scalar"),
-    *("model.encoder_layers=null", "model.language_layers=null"),
+    *("model.encoder_layers=null", "model.language_layers=null", "model.lora=null"),
 )
 _TRANSLATE = "Translate into English.\n{question}\nEnglish:"
 
@@ -100,6 +100,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             description="the bare language model reads an English translation of the question",
             composite=("translation",),
             needed=("translation",),
+            changes=("model.lora=null",),
             translates=True,
         ),
         "mindmerger_hard": Method(
@@ -108,6 +109,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             language_model=("finetune", "task"),
             composite=("translation",),
             needed=("translation", "task"),
+            changes=("model.lora=null",),
             translates=True,
             keeps_original=True,
         ),
@@ -117,7 +119,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             composite=("task",),
             needed=("task",),
             changes=(
-                *_NO_ALIGNER,
+                *_ADAPTER_ALONE,
                 "stage.task.text_input=false",
                 "stage.task.text_dropout=0",
             ),
@@ -126,7 +128,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             label="MindMerger",
             description="adapter alone; soft tokens, and in the task stage the question too",
             composite=("translation", "task"),
-            changes=(*_NO_ALIGNER, "stage.task.text_input=true"),
+            changes=(*_ADAPTER_ALONE, "stage.task.text_input=true"),
         ),
         "layalign": Method(
             label="LayAlign",
@@ -193,7 +195,7 @@ def plan_method(recipe: Recipe) -> MethodPlan:
         values = _changed(recipe, method)
         stages = values["stage"]
         language_model = {
-            name: _read_stage(name, stages[name], recipe.seed)
+            name: _read_stage(name, _lengths(values, stages[name]), recipe.seed)
             for name in method.language_model
             if stages[name]
         }
@@ -223,6 +225,7 @@ def _changed(recipe: Recipe, method: Method) -> dict[str, Any]:
         if area != "stage" or stages[name]:
             apply_override(values, change)
     for change in recipe.methods.get(recipe.method, ()):
+        _check_change(change, stages)
         apply_override(values, change)
     if values["method"] != recipe.method:
         raise ConfigError("its changes set method; leave that out of them")
@@ -235,7 +238,20 @@ def _changed(recipe: Recipe, method: Method) -> dict[str, Any]:
     return values
 
 
+def _check_change(change: str, stages: Mapping[str, Any]) -> None:
+    """Refuse a setting of a stage that is left out, which would bring the stage back."""
+    key = change.partition("=")[0]
+    area, name, *inside = [*key.split("."), ""]
+    if area == "stage" and any(inside) and name in stages and stages[name] is None:
+        raise ConfigError(
+            f"{key} is set, but stage.{name} is not trained in this run; leave it out"
+        )
+
+
 def _check_stages(method: Method, needed: Sequence[str], stages: Mapping[str, Any]) -> None:
+    for name, stage in stages.items():
+        if stage is not None and not isinstance(stage, Mapping):
+            raise ConfigError(f"stage.{name} is {stage!r}; expected a mapping of settings")
     missing = [name for name in needed if not stages[name]]
     if method.composite and not method.needed:
         any_of = (*method.language_model, *method.composite)
@@ -261,6 +277,15 @@ def _on_language_model(
         rank = settings["lora_rank"] or DEFAULT_LORA_RANK
         settings["lora_rank"] = rank if method.lora else None
     return settings
+
+
+def _lengths(values: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage with the recipe's lengths where it has none of its own."""
+    lengths = {
+        name: stage.get(name) or values["processor"][name]
+        for name in ("prompt_max_length", "target_max_length")
+    }
+    return {**stage, **lengths}
 
 
 def _read_stage(name: str, values: Any, seed: int) -> StageConfig:

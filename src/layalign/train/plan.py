@@ -27,7 +27,7 @@ from layalign.train.batches import StageDataset, byte_lengths, spread, to_learn
 from layalign.train.finetune import PlainDataset
 from layalign.train.footprint import Lengths, finetune_memory, finetuned_size, stage_memory
 from layalign.train.methods import MethodPlan
-from layalign.train.recipe import ProcessorRecipe, Recipe
+from layalign.train.recipe import Recipe
 from layalign.train.stages import StageConfig
 from layalign.train.trainer import make_processor, preserved_random_state, processor_for
 
@@ -53,6 +53,7 @@ def make_plan(method: MethodPlan, *, dtype: str, folder: Path) -> tuple[dict[str
     Returns:
         Per stage ``examples`` and ``updates``, None if unknown; and
 
+        * ``method``: its ``name``, its ``label`` in tables and a ``description``.
         * ``parameters``: of ``adapter``, ``aligner``, ``gates`` and ``lora``, of ``encoder`` and
           ``language_model``, those that there are, and ``trained``, those of them, or of a
           fine-tune's LoRA, that the last stage trains; None without configurations.
@@ -83,6 +84,11 @@ def make_plan(method: MethodPlan, *, dtype: str, folder: Path) -> tuple[dict[str
         stages[name] = stage.counts()
         details[name] = stage.details(outline, processor, dtype)
     return stages, {
+        "method": {
+            "name": recipe.method,
+            "label": method.method.label,
+            "description": method.method.description,
+        },
         "parameters": None if outline is None else _parameters(outline, method),
         "stages": details,
         "sources": [read.to_dict() for read in reads],
@@ -286,7 +292,7 @@ class _Stage:
         """Every part as long as the recipe allows."""
         names = ("encoder_max_length", "prompt_max_length", "target_max_length")
         # A fine-tune does not look at the recipe's processor.
-        defaults = ProcessorRecipe() if self.is_plain else self.recipe.processor
+        defaults = self.recipe.processor
         encoder, prompt, target = (
             getattr(self.config, name) or getattr(defaults, name) for name in names
         )

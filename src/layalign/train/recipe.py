@@ -87,6 +87,9 @@ class ModelRecipe:
         """Check what needs no backbones."""
         switches.check_kinds(adapter=self.adapter, aligner=self.aligner, gate=self.gate)
         switches.check_layer_words(self.encoder_layers)
+        switches.check_adapter_width(self.adapter, self.adapter_width)
+        if self.aligner == "none":
+            switches.check_without_aligner(vars(self))
         if self.init == "lexical" and self.adapter == "none":
             raise ConfigError("init is lexical, which fits the adapter, but adapter is none")
 

@@ -17,6 +17,7 @@ from layalign.data import Example
 from layalign.eval.journal import slug
 from layalign.eval.loading import read_finetune
 from layalign.eval.prompts import with_question
+from layalign.eval.provenance import versions
 from layalign.eval.report import write_json
 from layalign.eval.translating import translated_once
 from layalign.memory import peak_memory_gib
@@ -37,7 +38,7 @@ from layalign.train.methods import plan_method
 from layalign.train.plan import make_plan
 from layalign.train.progress import ProgressCallback, RunProgress
 from layalign.train.recipe import Recipe
-from layalign.train.summary import RunSummary, versions
+from layalign.train.summary import RunSummary
 from layalign.train.trainer import (
     make_processor,
     preserved_random_state,
@@ -162,7 +163,8 @@ class _Run:
         with self.phase(name), rename_when_complete(target) as temporary:
             made = make_processor(self.recipe.processor, self.language_model, self.language_model)
             train, dev = self.texts(name)
-            language_model = load_language_model(self.language_model, **self.loading())
+            loading = self.loading()
+            language_model = load_language_model(self.language_model, **loading)
             finetune_language_model(
                 language_model.to(self.device),  # type: ignore[arg-type]
                 made.tokenizer,
@@ -170,6 +172,7 @@ class _Run:
                 config=self.configs[name],
                 prompt_template=with_question(made.prompt_template),
                 dev_examples=dev,
+                revision=loading["revision"],
                 output_dir=temporary,
                 progress=self.report(name),
             )

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
-import transformers
-
-import layalign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +70,3 @@ class RunSummary:
         """Read what a finished run has left in ``summary.json``."""
         values = json.loads(path.read_text(encoding="utf-8"))
         return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
-
-
-def versions() -> dict[str, str]:
-    """Versions that the figures depend on."""
-    return {
-        "layalign": layalign.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
