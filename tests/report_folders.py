@@ -55,13 +55,16 @@ def predictions(method: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_run(folder: Path, *, system: str, seed: int = 1, evaluation: Any = None) -> Path:
+def write_run(
+    folder: Path, *, system: str, seed: int = 1, evaluation: Any = None, method: str = "layalign"
+) -> Path:
     """A finished run; its losses fall, and its development loss is taken twice."""
     (folder / "predictions").mkdir(parents=True)
     for slug in {system, "bare_llm"} if evaluation else {system}:
         text = predictions("base" if slug == "bare_llm" else slug)
         (folder / "predictions" / f"{slug}.jsonl").write_text(text, encoding="utf-8")
-    recipe = f"output_dir: {folder.name}\nseed: {seed}\nmodel: {{encoder: e5, aligner: linear}}\n"
+    recipe = f"output_dir: {folder.name}\nseed: {seed}\nmethod: {method}\n"
+    recipe += "model: {encoder: e5, aligner: linear}\n"
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
     dev = [{"update": update, "loss": 2 / update, "languages": {}} for update in (200, 400)]
     task = {"updates": 400, "tokens": 5000, "losses": [4 / (n + 1) for n in range(400)], "dev": dev}
@@ -69,7 +72,9 @@ def write_run(folder: Path, *, system: str, seed: int = 1, evaluation: Any = Non
         "output_dir": folder.name,
         "stages": {"lexical": {"relative_error": 0.2}, "task": task},
         "evaluation": evaluation,
-        "seconds": {"task": 90.0},
+        "seconds": {"task": 90.0, "evaluation": 600.0},
+        "training_seconds": 90.0,
+        "trained_parameters": 4321,
         "seed": seed,
         "system": system,
         "versions": {"layalign": "0.1.0"},
@@ -113,8 +118,10 @@ def evaluation(bare: float, ours: float | None) -> dict[str, Any]:
     }
 
 
-def write_results(folder: Path, *, ours: float | None, bare: float = 25) -> Path:
-    """A folder of ``layalign evaluate --output``."""
+def write_results(
+    folder: Path, *, ours: float | None, bare: float = 25, method: str | None = None, **facts: Any
+) -> Path:
+    """A folder of ``layalign evaluate --output``; ``facts`` are of its task."""
     folder.mkdir()
     task = {
         **evaluation(bare, ours),
@@ -123,10 +130,15 @@ def write_results(folder: Path, *, ours: float | None, bare: float = 25) -> Path
         "scoring": "generate",
         "metric": "number",
         "limit": ITEMS,
+        "data": "data/mgsm",
+        "split": "test",
         "data_sha256": {"mgsm": "0"},
+        **facts,
     }
+    recipe = None if method is None else {"method": method}
     command = "layalign evaluate runs/own --tasks mgsm"
-    write(folder / "results.json", {"tasks": {"mgsm": task}, "command": command, "versions": {}})
+    results = {"recipe": recipe, "tasks": {"mgsm": task}, "command": command, "versions": {}}
+    write(folder / "results.json", results)
     write(folder / "settings.json", {"tasks": {"mgsm": {}}})
     for slug in ("bare_llm", "layalign"):
         (folder / f"mgsm.{slug}.jsonl").write_text(predictions(slug), encoding="utf-8")

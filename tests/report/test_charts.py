@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import re
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from layalign.analysis.weights import Weights
 from layalign.report import charts
 from layalign.report.reading import read_folder
-from layalign.report.records import Curve
+from layalign.report.records import Curve, Method
+from layalign.train.methods import METHODS
 
 STYLE = Path(charts.__file__).parent / "template" / "style.css"
 
@@ -42,7 +43,29 @@ def test_bars(comparison: Path) -> None:
         assert bar.high is not None
         assert bar.low <= bar.end <= bar.high <= chart.ticks[-1][0]
     assert [bar.y for bar in bars] == sorted({bar.y for bar in bars})
-    assert dict(chart.legend).keys() == {7, 1, 0}
+    assert [label for _, label in chart.legend] == [m.label for m in scores.methods]
+    assert [bar.colour for bar in chart.rows[0].bars] == charts.colours(scores.methods)
+
+
+def method(name: str) -> Method:
+    return Method(name=name, label=name, source="run", languages={}, averages={})
+
+
+def test_every_method_has_its_colour() -> None:
+    """Nine colours for nine methods, and each the same whoever stands beside it."""
+    every = charts.colours([method(name) for name in METHODS])
+    assert len(set(every)) == len(METHODS) == 9
+    for name, colour in zip(METHODS, every, strict=True):
+        assert charts.colours([method("rival"), method(name)])[1] == colour
+    assert charts.colours([method("bare_llm")]) == charts.colours([method("base")])
+
+
+def test_twins_have_colours_of_their_own() -> None:
+    found = charts.colours([method(name) for name in ("layalign", "layalign", "qalign", "rival")])
+    assert len(set(found)) == 4
+    assert found[0] == charts.colours([method("layalign")])[0]
+    assert found[2] == charts.colours([method("qalign")])[0]
+    assert len(charts.colours([method("layalign")] * 20)) == 20
 
 
 @given(st.lists(st.floats(0, 20), min_size=1, max_size=700))
@@ -53,12 +76,20 @@ def test_loss_keeps_its_mean(losses: list[float]) -> None:
     assert all(0 <= x <= charts.PLOT_WIDTH for x, _ in points)
     assert all(0 <= y <= charts.PLOT_HEIGHT for _, y in points)
     assert chart.rows[-1][0] == len(losses)
-    assert len(chart.rows) <= 10
+    assert len(chart.rows) == min(len(points), 10)
 
 
 def test_development_loss_has_its_rows() -> None:
+    """Beside those of the training, which begin with the first mean and end with the last."""
     curve = Curve(losses=(3.0, 2.0, 1.0), dev=((2, 2.5), (3, 1.5)))
-    assert charts.line_chart(curve).rows == ((2, 2.0, 2.5), (3, 1.0, 1.5))
+    assert charts.line_chart(curve).rows == ((1, 3.0, None), (2, 2.0, 2.5), (3, 1.0, 1.5))
+    curve = Curve(losses=tuple(range(400, 0, -1)), dev=((0, 9.0), (200, 2.5)))
+    rows = charts.line_chart(curve).rows
+    assert rows[0] == (0, 399.0, 9.0)
+    assert rows[-1] == (400, 1.0, None)  # a mean of one, as 3 do not divide 400
+    assert len(rows) == 12
+    assert [update for update, _, _ in rows] == sorted({update for update, _, _ in rows})
+    assert (200, 201.0, 2.5) in rows  # the mean of 202, 201, 200: updates 199 to 201
 
 
 def weights(keys: Any) -> Weights:
@@ -95,10 +126,15 @@ def test_gates() -> None:
     assert charts.gate_chart([0], [0.0]) is not None
 
 
+def linear_parts(colour: str) -> list[float]:
+    """Red, green and blue as light."""
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    return [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+
+
 def luminance(colour: str) -> float:
     """Relative luminance of WCAG 2."""
-    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
-    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    red, green, blue = linear_parts(colour)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -114,8 +150,62 @@ def test_colours_have_contrast(theme: int) -> None:
     for ground in ("page", "card"):
         for name in ("ink", "soft", "link", "right", "wrong"):
             assert contrast(found[name], found[ground]) >= 4.5, name
-        for number in range(8):
+        for number in range(9):
             assert contrast(found[f"s{number}"], found[ground]) >= 3, number
+
+
+# What a dichromat sees of linear red, green and blue (Machado et al., 2009, severity 1).
+EYES = {
+    "full": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "protanopia": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+    "deuteranopia": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ),
+    "tritanopia": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
+    ),
+}
+
+
+def oklab(linear: Any) -> Any:
+    """Where a colour stands in Ottosson's OKLab, in which distances are about those seen."""
+    cones = np.array(
+        [
+            [0.4122214708, 0.5363325363, 0.0514459929],
+            [0.2119034982, 0.6806995451, 0.1073969566],
+            [0.0883024619, 0.2817188376, 0.6299787005],
+        ]
+    )
+    opponents = np.array(
+        [
+            [0.2104542553, 0.7936177850, -0.0040720468],
+            [1.9779984951, -2.4285922050, 0.4505937099],
+            [0.0259040371, 0.7827717662, -0.8086757660],
+        ]
+    )
+    return opponents @ np.cbrt(cones @ np.maximum(linear, 0))
+
+
+@pytest.mark.parametrize(
+    ("eyes", "distance"),
+    [("full", 0.11), ("protanopia", 0.1), ("deuteranopia", 0.1), ("tritanopia", 0.07)],
+)
+@pytest.mark.parametrize("theme", [1, 2], ids=["light", "dark"])
+def test_no_two_methods_look_alike(theme: int, eyes: str, distance: float) -> None:
+    pattern = r"--s\d: light-dark\((#\w{6}), (#\w{6})\)"
+    found = [m[theme] for m in re.finditer(pattern, STYLE.read_text("utf-8"))]
+    assert len(found) == 9
+    places = [oklab(np.array(EYES[eyes]) @ linear_parts(colour)) for colour in found]
+    for one, other in combinations(places, 2):
+        assert np.linalg.norm(one - other) > distance
 
 
 @pytest.mark.parametrize("side", ["p", "n"])

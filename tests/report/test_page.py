@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factories import make_model
+from layalign.analysis.weights import read_weights
 from layalign.cli.main import main
 from layalign.errors import ConfigError
 from layalign.report import write_report
 from layalign.report.text import visible
-from report_folders import HOSTILE, write
+from report_folders import HOSTILE, write, write_results
 
 
 class Reader(HTMLParser):
@@ -88,6 +90,50 @@ def test_tables_say_what_they_hold(comparison: Path) -> None:
     tags = read(write_report([comparison])).tags
     assert sum(t == "table" for t, _ in tags) == sum(t == "caption" for t, _ in tags)
     assert all(attrs.get("scope") for tag, attrs in tags if tag == "th")
+
+
+def test_regions_have_names_of_their_own(
+    comparison: Path, run: Path, results: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    other = write_results(tmp_path / "other", ours=40, limit=3)
+    page = read(write_report([comparison, run, results, other, checkpoint]))
+    regions = [attrs for _, attrs in page.tags if attrs.get("role") == "region"]
+    labels = [attrs["aria-label"] for attrs in regions]
+    assert all(labels)
+    assert len(labels) == len(set(labels))
+    # A name is read out only of what has a role.
+    for tag, attrs in page.tags:
+        if tag in ("pre", "div", "span") and "aria-label" in attrs:
+            assert attrs.get("role")
+
+
+def test_what_costs_are(comparison: Path) -> None:
+    text = " ".join(read(write_report([comparison])).text.split())
+    for words in ("leaves out the shared fine-tune", "of the last stage", "the whole process"):
+        assert words in text
+
+
+def test_averages_that_are_not_known(results: Path, tmp_path: Path) -> None:
+    """Of a group that another folder does not have."""
+    values = json.loads((results / "results.json").read_text("utf-8"))
+    averages = values["tasks"]["mgsm"]["averages"]
+    averages["low_resource"] = {**averages["all"], "languages": ["sw"]}
+    write(results / "results.json", values)
+    other = write_results(tmp_path / "other", ours=50)
+    page = write_report([results, other]).read_text("utf-8")
+    assert page.count("not known") == 1
+
+
+def test_losses_as_a_table(run: Path) -> None:
+    """Every row has all columns, and the first loss of the description is the first mean."""
+    text = write_report([run]).read_text("utf-8")
+    table = re.search(r"<table>\s*<caption>Losses.*?</table>", text, re.S)
+    assert table is not None
+    rows = re.findall(r"<tr>(.*?)</tr>", table[0], re.S)
+    assert len(rows) == 12  # the last development loss stands beside the last point
+    assert {len(re.findall("<t[hd]", row)) for row in rows} == {3}
+    first = (4 + 4 / 2 + 4 / 3) / 3
+    assert f"From {first:.3f} to 0.010 nats" in text
 
 
 def test_hostile_text_stays_text(run: Path) -> None:
@@ -167,6 +213,20 @@ def test_weights_are_drawn(checkpoint: Path) -> None:
     text = write_report([checkpoint]).read_text("utf-8")
     for words in ("Gates", "Mixing weights for keys", "Mixing weights for values"):
         assert words in text
+    assert "Layers count from 0; of the LLM only the fused ones are shown." in text
+    assert "mean of the heads" not in text
+    weights = read_weights(checkpoint)
+    assert weights.gate == "scalar"
+    assert weights.keys is not None
+    assert f"<td>{weights.keys[0, 0]:.3f}</td>".replace("-", "\u2212") in text
+
+
+def test_gates_of_heads_are_means(tmp_path: Path) -> None:
+    make_model(gate_kind="head").save_pretrained(tmp_path)
+    write(tmp_path / "summary.json", {"stages": {}})
+    text = write_report([tmp_path]).read_text("utf-8")
+    assert "Gates, mean of the heads" in text
+    assert read_weights(tmp_path).gate == "head"
 
 
 @pytest.mark.parametrize(("p", "shown"), [(0.0001, "< 0.001"), (0.0312, "0.031"), (None, "")])

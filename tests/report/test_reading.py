@@ -9,8 +9,17 @@ import pytest
 
 from layalign.errors import ConfigError, DataError
 from layalign.report.examples import examples_of
-from layalign.report.reading import merged, read_folder
-from report_folders import ITEMS, LANGUAGES, METHODS, is_right, write, write_results
+from layalign.report.reading import read_folder
+from report_folders import (
+    ITEMS,
+    LANGUAGES,
+    METHODS,
+    evaluation,
+    is_right,
+    write,
+    write_results,
+    write_run,
+)
 
 
 def test_comparison(comparison: Path) -> None:
@@ -62,6 +71,104 @@ def test_run_of_earlier_version(run: Path) -> None:
     assert examples_of(scores) is None
 
 
+@pytest.mark.parametrize(
+    ("method", "name", "label"),
+    [
+        ("multilingual_lora", "multilingual_lora", "Multilingual LoRA"),
+        ("qalign", "qalign", "QAlign"),
+        ("base", "bare_llm", "Bare LLM"),
+        ("layalign", "bare_llm", "Bare LLM"),  # of a recipe with the fine-tune alone
+        ("mindmerger", "bare_llm", "Bare LLM"),
+    ],
+)
+def test_run_of_a_plain_language_model(tmp_path: Path, method: str, name: str, label: str) -> None:
+    folder = write_run(
+        tmp_path / "run", system="bare_llm", evaluation=evaluation(30, None), method=method
+    )
+    (scores,) = read_folder(folder).scores
+    (found,) = scores.methods
+    assert (found.name, found.label) == (name, label)
+    assert found.predictions == folder / "predictions" / "bare_llm.jsonl"
+    assert scores.reference == "Bare LLM"
+
+
+@pytest.mark.parametrize(
+    ("method", "system", "label"),
+    [
+        ("mindmerger", "layalign", "MindMerger"),
+        ("langbridge", "layalign", "LangBridge"),
+        ("translate_test", "translate-test", "Translate-Test"),
+        ("layalign", "layalign", "LayAlign"),
+    ],
+)
+def test_run_of_another_method(tmp_path: Path, method: str, system: str, label: str) -> None:
+    folder = write_run(
+        tmp_path / "run", system=system, evaluation=evaluation(10, 40), method=method
+    )
+    (scores,) = read_folder(folder).scores
+    assert [(m.name, m.label) for m in scores.methods] == [
+        ("bare_llm", "Bare LLM"),
+        (method, label),
+    ]
+    assert scores.methods[1].predictions == folder / "predictions" / f"{system}.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("ours", "method", "labels"),
+    [
+        (42, "langbridge", ["Bare LLM", "LangBridge"]),
+        (42, None, ["Bare LLM", "LayAlign"]),
+        (None, "multilingual_sft", ["Multilingual SFT"]),
+        (None, "mindmerger_hard", ["MindMerger-Hard"]),
+        (None, "mindmerger", ["Bare LLM"]),  # the language model that it has left as it was
+        (None, "translate_test", ["Bare LLM"]),
+        (None, "unheard_of", ["Bare LLM"]),
+        (None, None, ["Bare LLM"]),
+    ],
+)
+def test_evaluation_of_another_method(
+    tmp_path: Path, ours: float | None, method: str | None, labels: list[str]
+) -> None:
+    folder = write_results(tmp_path / "results", ours=ours, method=method)
+    (scores,) = read_folder(folder).scores
+    assert [m.label for m in scores.methods] == labels
+
+
+def test_facts_of_a_run(run: Path) -> None:
+    """Of parts that the recipe names and the method may not have, nothing is said."""
+    facts = read_folder(run).runs[0].facts
+    assert not {"Encoder", "Aligner"} & set(facts)
+    assert facts["Training, minutes"] == "1.5"
+    assert facts["Trained parameters, last stage"] == "4,321"
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    del summary["training_seconds"]
+    write(run / "summary.json", summary)
+    assert "Training, minutes" not in read_folder(run).runs[0].facts
+
+
+def test_facts_of_a_checkpoint(checkpoint: Path) -> None:
+    recipe = "model: {encoder: another, aligner: mlp}\n"
+    (checkpoint / "recipe.yaml").write_text(recipe, "utf-8")
+    config = json.loads((checkpoint / "config.json").read_text("utf-8"))
+    write(checkpoint / "config.json", {**config, "encoder": "e5"})
+    facts = read_folder(checkpoint).runs[0].facts
+    assert (facts["Encoder"], facts["Aligner"]) == ("e5", "linear")
+
+
+def test_notes_of_a_comparison(comparison: Path) -> None:
+    """The unit of the budget is in the title, seeds that are missing are named."""
+    values = json.loads((comparison / "comparison.json").read_text("utf-8"))
+    values["equal"] = {"kind": "time", "budget": 20.0}
+    values["methods"]["mindmerger"]["seeds"] = [2]
+    write(comparison / "comparison.json", values)
+    (scores,) = read_folder(comparison).scores
+    assert scores.title == "Comparison of methods: tiny, 20 minutes each"
+    assert scores.notes == (
+        "The budget is for a method's stages beside the fine-tune. Seeds 1, 2.",
+        "MindMerger: seed 2 only.",
+    )
+
+
 def test_weights(checkpoint: Path) -> None:
     (run,) = read_folder(checkpoint).runs
     weights = run.weights
@@ -79,25 +186,6 @@ def test_evaluation_without_tasks(results: Path) -> None:
     (scores,) = read_folder(results).scores
     assert scores.title == "mgsm"
     assert scores.methods[1].predictions == results / "mgsm.layalign.jsonl"
-
-
-def test_same_questions_come_together(results: Path, tmp_path: Path) -> None:
-    other = write_results(tmp_path / "other", ours=50)
-    plain = write_results(tmp_path / "plain", ours=None, bare=30)
-    found = [scores for folder in (results, other, plain) for scores in read_folder(folder).scores]
-    (scores,) = merged(tuple(found))
-    labels = {m.label: m.averages["all"].value for m in scores.methods}
-    assert labels == {
-        "Bare LLM (results)": 25,  # that of the second folder is the same
-        "LayAlign (results)": 42,
-        "LayAlign (other)": 50,
-        "Bare LLM (plain)": 30,
-    }
-
-
-def test_other_questions_stay_apart(results: Path, run: Path) -> None:
-    found = read_folder(results).scores + read_folder(run).scores
-    assert merged(found) == found
 
 
 def test_examples_side_by_side(comparison: Path) -> None:

@@ -41,6 +41,9 @@ class Weights:
     values: Array | None
     """The same for the values."""
 
+    gate: str = "scalar"
+    """Kind of the gates: ``scalar``, ``head`` or ``hidden``."""
+
 
 def read_weights(checkpoint: str | PathLike[str]) -> Weights:
     """Read the mixing weights and the gates of a checkpoint, without its backbones.
@@ -74,6 +77,7 @@ def read_weights(checkpoint: str | PathLike[str]) -> Weights:
         gates=_gates(trained),
         keys=None if slots is None else slots[:, 0].copy(),
         values=None if slots is None else slots[:, 1].copy(),
+        gate=config.gate,
     )
 
 

@@ -5,17 +5,22 @@ Lengths are in the units of the drawing, about a pixel.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from layalign.analysis.weights import Weights
 from layalign.eval.metrics import Mean
 from layalign.report.records import Curve, Figure, Method, Scores
+from layalign.train.methods import METHODS
+
+if TYPE_CHECKING:
+    from layalign.analysis.weights import Weights
 
 WIDTH = 720
-_OURS, _BARE, _OTHERS = 0, 7, (1, 2, 3, 4, 5, 6)
+_OURS, _BARE, _OTHERS = 0, 7, (1, 2, 3, 4, 5, 6, 8)
+_FIXED = {"layalign": _OURS, "bare_llm": _BARE, "base": _BARE}
+_FIXED |= zip((name for name in METHODS if name not in _FIXED), _OTHERS, strict=False)
 _POINTS = 160
 LEVELS = 6
 """Shades of a heat map to each side of zero."""
@@ -68,7 +73,8 @@ class LineChart:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     rows: tuple[tuple[int, float, float | None], ...]
-    """For the table: updates done, loss of training, loss on the development set."""
+    """For the table: updates done, loss of training, loss on the development set. The first and the
+    last row hold the first and the last mean."""
     window: int
     """Updates that a point is the mean of."""
 
@@ -109,12 +115,19 @@ def ticks(top: float) -> list[float]:
 
 
 def colours(methods: Sequence[Method]) -> list[int]:
-    """Give every method a colour: LayAlign and the bare model the same ones in all charts."""
-    free, found = {"layalign": _OURS, "bare_llm": _BARE, "base": _BARE}, []
-    others = itertools.cycle(_OTHERS)
-    for method in methods:
-        colour = free.pop(method.name, None)
-        found.append(next(others) if colour is None or colour in found else colour)
+    """Give every method the colour that it has in all charts.
+
+    What stands there twice, or is no method of ours, gets one that is free as long as there is one.
+    """
+    taken = {_FIXED[method.name] for method in methods if method.name in _FIXED}
+    found: list[int] = []
+    for number, method in enumerate(methods):
+        colour = _FIXED.get(method.name)
+        if colour is None or colour in found:
+            free = [other for other in _OTHERS if other not in taken]
+            colour = free[0] if free else _OTHERS[number % len(_OTHERS)]
+            taken.add(colour)
+        found.append(colour)
     return found
 
 
@@ -185,12 +198,13 @@ def line_chart(curve: Curve) -> LineChart:
 def _loss_rows(
     means: Sequence[tuple[int, float]], curve: Curve
 ) -> tuple[tuple[int, float, float | None], ...]:
-    """Where the development loss was taken, or ten points of the training."""
-    if curve.dev:
-        nearest = [min(means, key=lambda point: abs(point[0] - u)) for u, _ in curve.dev]
-        return tuple((u, near[1], loss) for (u, loss), near in zip(curve.dev, nearest, strict=True))
-    chosen = sorted({round(n * (len(means) - 1) / 9) for n in range(10)})
-    return tuple((*means[n], None) for n in chosen)
+    """Ten points of the training, and where the development loss was taken the nearest to it."""
+    chosen = (means[round(n * (len(means) - 1) / 9)] for n in range(10))
+    rows: dict[int, tuple[float, float | None]] = {update: (loss, None) for update, loss in chosen}
+    for update, loss in curve.dev:
+        nearest = min(means, key=lambda point: abs(point[0] - update))
+        rows[update] = (nearest[1], loss)
+    return tuple((update, *rows[update]) for update in sorted(rows))
 
 
 def gate_chart(layers: Sequence[int], gates: Sequence[float]) -> BarChart | None:

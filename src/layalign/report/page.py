@@ -16,7 +16,8 @@ from layalign.errors import ConfigError
 from layalign.eval.report import check_output, write_text
 from layalign.report import charts
 from layalign.report.examples import examples_of
-from layalign.report.reading import merged, read_folder
+from layalign.report.merging import merged
+from layalign.report.reading import read_folder
 from layalign.report.records import Contents, Figure, Run
 from layalign.report.text import visible
 

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from layalign.errors import ConfigError
 from layalign.eval.report import task_title
+from layalign.eval.results_folder import SETTINGS_NAME
 from layalign.report.files import read_json, understood
 from layalign.report.records import Contents, Cost, Difference, Method, Scores
 from layalign.report.runs import RECIPE_NAME, SUMMARY_NAME, answers_of, read_run
 from layalign.report.summaries import (
+    BARE,
     Column,
     existing,
     figure,
     read_languages,
     summary_scores,
     unit,
+    with_method,
 )
 
 COMPARISON_NAME = "comparison.json"
 RESULTS_NAME = "results.json"
-SETTINGS_NAME = "settings.json"
-_SCHEMA = 1
 _EXPECTED = (
     f"the folder of a run ({RECIPE_NAME}), of an evaluation ({RESULTS_NAME}) or of a comparison "
     f"({COMPARISON_NAME})"
@@ -64,7 +65,9 @@ def _read_evaluation(folder: Path) -> Contents:
     path = folder / RESULTS_NAME
     results = read_json(path)
     with understood(path):
-        scores = tuple(_task(folder, name, task) for name, task in _tasks(folder, results))
+        recipe = results.get("recipe") or {}
+        tasks = _tasks(folder, results)
+        scores = tuple(_task(folder, name, task, recipe) for name, task in tasks)
         command = results.get("command")
         return Contents(
             scores=scores,
@@ -80,46 +83,62 @@ def _tasks(folder: Path, results: Mapping[str, Any]) -> Iterator[tuple[str, Mapp
         yield from ((name, results) for name in read_json(folder / SETTINGS_NAME)["tasks"])
 
 
-def _task(folder: Path, name: str, task: Mapping[str, Any]) -> Scores:
-    slugs = {"bare": "bare_llm", "layalign": "layalign"}
-    same = [name, task["version"], task["data_sha256"], task["limit"], task["metric"]]
+def _task(folder: Path, name: str, task: Mapping[str, Any], recipe: Mapping[str, Any]) -> Scores:
+    slugs = {"bare": BARE, "layalign": "layalign"}
+    columns = {key: Column(slug, folder / f"{name}.{slug}.jsonl") for key, slug in slugs.items()}
     return summary_scores(
         task,
-        {key: Column(slug, folder / f"{name}.{slug}.jsonl") for key, slug in slugs.items()},
+        with_method(columns, task, recipe),
         title=name,
-        asked=json.dumps(same, sort_keys=True),
+        asked=_asked(name, task),
         source=str(folder),
         notes=(f"{folder}: {task_title(name, task)}.",),
     )
 
 
+def _asked(name: str, task: Mapping[str, Any]) -> str:
+    """All that decides which questions were asked; results of earlier versions lack some of it."""
+    same = [name, *(task[key] for key in ("version", "data_sha256", "limit", "metric"))]
+    # Files are told by what is in them, wherever they lie; a set on a hub has no hash.
+    same += [task.get("split"), None if task["data_sha256"] else task.get("data")]
+    return json.dumps([*same, sorted(task["languages"])], sort_keys=True)
+
+
 def _read_comparison(folder: Path) -> Contents:
+    from layalign.comparison.table import SCHEMA  # heavy, as are the weights of its runs
+
     path = folder / COMPARISON_NAME
     values = read_json(path)
-    if values.get("schema") != _SCHEMA:
+    if values.get("schema") != SCHEMA:
         raise ConfigError(
             f"{path} has schema {values.get('schema')!r}, and this version of layalign reads "
-            f"{_SCHEMA}; compare again with this version"
+            f"{SCHEMA}; compare again with this version"
         )
     with understood(path):
-        methods = tuple(_method(folder, *item) for item in values["methods"].items())
-        labels = {method.name: method.label for method in methods}
+        scores = _comparison(folder, values, asked=str(path.resolve()))
         places = [folder / run for m in values["methods"].values() for run in m["runs"].values()]
-        scores = Scores(
-            title=f"Comparison of methods: {values['recipe']}",
-            asked=str(path.resolve()),
-            unit=unit(values["metric"]),
-            languages=read_languages(values["languages"]),
-            groups={group: tuple(tags) for group, tags in values["groups"].items()},
-            methods=methods,
-            reference=labels.get(values["reference"], str(values["reference"])),
-            notes=_notes(values),
-        )
         commands = tuple(map(str, values["commands"]))
         versions = {str(name): str(version) for name, version in values["versions"].items()}
     # A run's own evaluation is in the comparison already, and so is its command.
     runs = tuple(run for place in places if place.is_dir() for run in read_run(place).runs)
     return Contents(scores=(scores,), runs=runs, commands=commands, versions=versions)
+
+
+def _comparison(folder: Path, values: Mapping[str, Any], *, asked: str) -> Scores:
+    from layalign.comparison.export import title
+
+    methods = tuple(_method(folder, *item) for item in values["methods"].items())
+    labels = {method.name: method.label for method in methods}
+    return Scores(
+        title=f"Comparison of methods: {title(values)}",
+        asked=asked,
+        unit=unit(values["metric"]),
+        languages=read_languages(values["languages"]),
+        groups={group: tuple(tags) for group, tags in values["groups"].items()},
+        methods=methods,
+        reference=labels.get(values["reference"], str(values["reference"])),
+        notes=tuple(_notes(values)),
+    )
 
 
 def _method(folder: Path, name: str, values: Mapping[str, Any]) -> Method:
@@ -152,47 +171,12 @@ def _known(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _notes(values: Mapping[str, Any]) -> tuple[str, ...]:
-    kind, budget = values["equal"]["kind"], values["equal"]["budget"]
-    amount = "" if budget is None else f" ({budget:,g})"
-    seeds = ", ".join(map(str, values["seeds"]))
-    return (f"Every method had the same budget of {kind}{amount}. Seeds: {seeds}.",)
+def _notes(values: Mapping[str, Any]) -> Iterator[str]:
+    yield f"The budget is for a method's stages beside the fine-tune. {_seeds(values['seeds'])}."
+    for method in values["methods"].values():
+        if sorted(method["seeds"]) != sorted(values["seeds"]):
+            yield f"{method['label']}: {_seeds(method['seeds']).lower()} only."
 
 
-def merged(found: tuple[Scores, ...]) -> tuple[Scores, ...]:
-    """Put scores on the same questions into one; a system that stands in several is kept once.
-
-    Where two methods have one label, their folders are added to it.
-    """
-    together: dict[str, list[Scores]] = {}
-    for scores in found:
-        together.setdefault(scores.asked, []).append(scores)
-    return tuple(_join(parts) for parts in together.values())
-
-
-def _join(parts: list[Scores]) -> Scores:
-    if len(parts) == 1:
-        return parts[0]
-    kept: list[Method] = []
-    for method in (method for scores in parts for method in scores.methods):
-        if not any(m.label == method.label and m.languages == method.languages for m in kept):
-            kept.append(method)
-    labels = [method.label for method in kept]
-    sources = {method.source for method in kept}
-    is_clear = len({Path(source).name for source in sources}) == len(sources)
-    methods = tuple(
-        m
-        if labels.count(m.label) == 1
-        else replace(m, label=f"{m.label} ({Path(m.source).name if is_clear else m.source})")
-        for m in kept
-    )
-    languages = {language.tag: language for scores in parts for language in scores.languages}
-    reference = parts[0].reference
-    return replace(
-        parts[0],
-        reference=reference + (" of the same folder" if labels.count(reference) > 1 else ""),
-        languages=tuple(languages.values()),
-        groups={group: tags for scores in parts for group, tags in scores.groups.items()},
-        methods=methods,
-        notes=tuple(note for scores in parts for note in scores.notes),
-    )
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"Seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from layalign.analysis.weights import Weights
 from layalign.eval.metrics import Estimate, Mean
+
+if TYPE_CHECKING:
+    from layalign.analysis.weights import Weights
 
 Figure = Estimate | Mean
 
@@ -52,6 +55,7 @@ class Method:
     """What answered, and how well."""
 
     name: str
+    """What it is, which gives it its colour: a method's name, or ``bare_llm``."""
     label: str
     source: str
     """The folder that it was read from, as the user named it."""

@@ -6,19 +6,25 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from layalign.analysis.weights import Weights, read_weights
 from layalign.errors import ConfigError, DataError
 from layalign.eval.provenance import is_language_model
 from layalign.report.files import read_json, understood
 from layalign.report.records import Contents, Curve, Run, Scores
-from layalign.report.summaries import Column, summary_scores
+from layalign.report.summaries import BARE, Column, summary_scores, with_method
 from layalign.yaml_files import read_yaml
 
+if TYPE_CHECKING:
+    from layalign.analysis.weights import Weights
+
+# Names that `layalign.train` has too, where they would bring torch with them; a report needs that
+# only for weights.
 RECIPE_NAME = "recipe.yaml"
 SUMMARY_NAME = "summary.json"
-WEIGHTS_NAME = "model.safetensors"
+_PREDICTIONS_FOLDER = "predictions"
+
+_CONFIG_NAME = "config.json"
 _COUNTS = ("updates", "examples", "tokens", "seconds")
 
 
@@ -32,10 +38,12 @@ def read_run(folder: Path) -> Contents:
     path = folder / SUMMARY_NAME
     recipe = _recipe(folder)
     summary = read_json(path) if path.is_file() else {}
+    weights = _weights(folder)
+    config = {} if weights is None else read_json(folder / _CONFIG_NAME)
     with understood(path):
         stages = {name: _curve(stage) for name, stage in (summary.get("stages") or {}).items()}
         scores = _scores(folder, summary, recipe)
-        facts = _facts(recipe, summary)
+        facts = _facts(recipe, summary, config)
         versions = {str(k): str(v) for k, v in (summary.get("versions") or {}).items()}
     text = (folder / RECIPE_NAME).read_text(encoding="utf-8") if recipe else ""
     run = Run(
@@ -43,7 +51,7 @@ def read_run(folder: Path) -> Contents:
         recipe=text,
         facts=facts,
         stages={name: curve for name, curve in stages.items() if curve.losses},
-        weights=_weights(folder),
+        weights=weights,
     )
     words = ["layalign", "train", str(folder / RECIPE_NAME)]
     command = shlex.join([*words, "--set", f"output_dir={folder}-again"])  # its own place is taken
@@ -60,7 +68,7 @@ def answers_of(folder: Path) -> Path:
 
 
 def _predictions(folder: Path, slug: str) -> Path:
-    return folder / "predictions" / f"{slug}.jsonl"
+    return folder / _PREDICTIONS_FOLDER / f"{slug}.jsonl"
 
 
 def _own_system(summary: Mapping[str, Any]) -> str:
@@ -95,10 +103,11 @@ def _scores(
     settings = recipe.get("evaluation") or {}
     data = (recipe.get("data") or {}).get("evaluation")
     own = _own_system(summary)
-    slugs = {"bare": "bare_llm", "layalign": "layalign" if own == "bare_llm" else own}
+    slugs = {"bare": BARE, "layalign": "layalign" if own == BARE else own}
+    columns = {key: Column(slug, _predictions(folder, slug)) for key, slug in slugs.items()}
     scores = summary_scores(
         {"metric": settings.get("metric"), **evaluation},
-        {key: Column(slug, _predictions(folder, slug)) for key, slug in slugs.items()},
+        with_method(columns, evaluation, recipe),
         title="Questions of the recipe",
         asked=json.dumps([data, settings.get("metric")], default=str, sort_keys=True),
         source=str(folder),
@@ -106,18 +115,21 @@ def _scores(
     return (scores,)
 
 
-def _facts(recipe: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
+def _facts(
+    recipe: Mapping[str, Any], summary: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, str]:
+    """What is known of a run; of LayAlign's parts what the checkpoint says, as methods differ."""
     model = recipe.get("model") or {}
-    seconds = sum((summary.get("seconds") or {}).values())
-    memory, parameters = summary.get("peak_memory_gib"), summary.get("trained_parameters")
+    seconds, memory = summary.get("training_seconds"), summary.get("peak_memory_gib")
+    parameters = summary.get("trained_parameters")
     facts = {
         "Method": recipe.get("method"),
-        "Encoder": model.get("encoder"),
+        "Encoder": config.get("encoder") or None,
         "Language model": model.get("language_model"),
-        "Aligner": model.get("aligner"),
+        "Aligner": config.get("aligner"),
         "Seed": summary.get("seed", recipe.get("seed")),
-        "Trained parameters": None if parameters is None else f"{parameters:,}",
-        "Minutes": f"{seconds / 60:.1f}" if seconds else None,
+        "Trained parameters, last stage": None if parameters is None else f"{parameters:,}",
+        "Training, minutes": None if seconds is None else f"{seconds / 60:.1f}",
         "Peak memory": None if memory is None else f"{memory:.1f} GiB",
         "State": None if summary else "not finished",
     }
@@ -125,7 +137,11 @@ def _facts(recipe: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, s
 
 
 def _weights(folder: Path) -> Weights | None:
-    is_model = all((folder / name).is_file() for name in (WEIGHTS_NAME, "config.json"))
-    if not is_model or is_language_model(folder):
+    if not (folder / _CONFIG_NAME).is_file():
+        return None
+    from layalign.analysis.weights import read_weights
+    from layalign.model.checkpoint import WEIGHTS_NAME
+
+    if not (folder / WEIGHTS_NAME).is_file() or is_language_model(folder):
         return None
     return read_weights(folder)

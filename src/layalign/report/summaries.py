@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from layalign.eval.metrics import Estimate, Mean
 from layalign.eval.report import main_score
 from layalign.report.records import Difference, Figure, Language, Method, Scores
+from layalign.train.methods import METHODS
 
-LABELS = {"bare_llm": "Bare LLM", "layalign": "LayAlign"}
-"""Of systems, by the slug in the name of their predictions."""
+BARE = "bare_llm"
+"""Slug of the bare language model, as it stands in the name of its predictions."""
+_LABELS = {BARE: METHODS["base"].label, "layalign": METHODS["layalign"].label}
 
 
 class Column(NamedTuple):
@@ -19,11 +21,40 @@ class Column(NamedTuple):
 
     slug: str
     predictions: Path
+    method: str | None = None
+    """Name of the method that has made it; None if not known, and of the bare model."""
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return self.method or self.slug
 
     @property
     def label(self) -> str:
         """What readers see."""
-        return LABELS.get(self.slug, self.slug.replace("_", " "))
+        if self.method is not None:
+            return METHODS[self.method].label
+        return _LABELS.get(self.slug, self.slug.replace("_", " "))
+
+
+def with_method(
+    columns: Mapping[str, Column], summary: Mapping[str, Any], recipe: Mapping[str, Any]
+) -> dict[str, Column]:
+    """Say by which method a run's own system was made.
+
+    Args:
+        columns: What stands in ``bare`` and ``layalign``.
+        summary: With figures in ``bare`` alone, the system is a plain language model.
+        recipe: Of the run, as far as it is known.
+    """
+    name = str(recipe.get("method"))
+    method = METHODS.get(name)
+    is_plain = all(row["layalign"] is None for row in summary["languages"].values())
+    # With its English fine-tune alone, a language model is still the bare one.
+    if method is None or (is_plain and method.language_model == ("finetune",)):
+        return dict(columns)
+    key = "bare" if is_plain else "layalign"
+    return {**columns, key: columns[key]._replace(method=name)}
 
 
 def summary_scores(
@@ -54,7 +85,7 @@ def summary_scores(
         groups={group: tuple(row["languages"]) for group, row in averages.items()},
         methods=tuple(
             Method(
-                name=column.slug,
+                name=column.name,
                 label=column.label,
                 source=source,
                 languages={
@@ -69,7 +100,7 @@ def summary_scores(
             for key, column in columns.items()
             if any(row[key] is not None for row in languages.values())
         ),
-        reference=columns["bare"].label,
+        reference=_LABELS[BARE],
         notes=notes,
     )
 
