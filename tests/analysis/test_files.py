@@ -86,6 +86,13 @@ def test_figures_show_something(found: dict[str, Any], tmp_path: Path) -> None:
         assert (again / file.name).read_bytes() == file.read_bytes()
 
 
+def test_checkpoints_with_long_paths_leave_room(found: dict[str, Any], tmp_path: Path) -> None:
+    from layalign.analysis.plots import draw_figures
+
+    similarity = {f"{'far/' * 40}{n}": row for n, row in enumerate(found["similarity"].values())}
+    draw_figures({**found, "similarity": similarity}, tmp_path)
+
+
 def test_figures_of_many_languages_and_scripts(found: dict[str, Any], tmp_path: Path) -> None:
     """What has no glyph is numbered, what has no aligner left out, what is many summed up."""
     from layalign.analysis.plots import draw_figures

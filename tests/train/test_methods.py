@@ -23,6 +23,7 @@ from layalign.train.finetune import PlainDataset
 from layalign.train.methods import METHODS, plan_method
 from layalign.train.recipe import Recipe, load_recipe
 from layalign.train.run import run_recipe
+from layalign.train.stages import StageConfig
 from layalign.train.summary import RunSummary
 
 Values = dict[str, Any]
@@ -382,16 +383,22 @@ def test_a_stage_that_is_left_out_stays_out(make: Callable[..., Values]) -> None
         plan_method(Recipe.from_dict(values))
 
 
-@pytest.mark.parametrize("method", OWN_LM)
 def test_the_language_model_reads_texts_as_long_as_the_recipe_allows(
-    method: str, make: Callable[..., Values]
+    make: Callable[..., Values], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = make(method, processor={"prompt_max_length": 700, "target_max_length": 900})
+    seen = {}
+
+    def tuned(*args: Any, config: StageConfig, **options: Any) -> None:
+        seen[len(seen)] = (config.prompt_max_length, config.target_max_length)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("layalign.train.run.finetune_language_model", tuned)
+    values = make("qalign", processor={"prompt_max_length": 700, "target_max_length": 900})
     values["stage"]["finetune"]["prompt_max_length"] = 30
-    stages = plan_method(Recipe.from_dict(values)).language_model
-    for name, config in stages.items():
-        assert config.prompt_max_length == (30 if name == "finetune" else 700)
-        assert config.target_max_length == 900
+    for method in ("qalign", "base"):
+        with pytest.raises(KeyboardInterrupt):
+            run({**values, "method": method, "output_dir": f"{values['output_dir']}-{method}"})
+    assert seen == {0: (700, 900), 1: (30, 900)}
 
 
 def test_an_adapter_alone_is_alone(make: Callable[..., Values]) -> None:

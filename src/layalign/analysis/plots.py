@@ -30,6 +30,8 @@ MAP = "cividis"
 MOST_LINES = 8
 """With more languages than this their mean and range are drawn."""
 
+_LABEL = 32  # characters of a checkpoint's name
+
 _STYLE = {
     "figure.dpi": 150,
     "font.size": 9,
@@ -95,7 +97,7 @@ def _similarity(found: Mapping[str, Any]) -> Figure:
         starts = [p if o is None else o for p, o in zip(pairs, others, strict=True)]
         look = {"color": _colour(i), "marker": _marker(i), "linestyle": "none"}
         axes.hlines(rows, starts, pairs, color=_colour(i), linewidth=1)
-        axes.plot(pairs, rows, label=name, **look)
+        axes.plot(pairs, rows, label=_short(name), **look)
         axes.plot(starts, rows, **look, markerfacecolor="white")
     axes.set_yticks(range(len(tags)), [language_name(tag) for tag in tags])
     axes.invert_yaxis()
@@ -240,6 +242,11 @@ def _range(
     axes.plot(places, means, **_look(number), linestyle=_stroke(number), label=label)
     lows, highs = [min(column) for column in columns], [max(column) for column in columns]
     axes.fill_between(places, lows, highs, color=_colour(number), alpha=0.2, linewidth=0)
+
+
+def _short(name: str) -> str:
+    """The end of a long path, which tells checkpoints apart and leaves room for the figure."""
+    return name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}"
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -195,7 +195,7 @@ def plan_method(recipe: Recipe) -> MethodPlan:
         values = _changed(recipe, method)
         stages = values["stage"]
         language_model = {
-            name: _read_stage(name, _lengths(values, stages[name]), recipe.seed)
+            name: _read_stage(name, stages[name], recipe.seed)
             for name in method.language_model
             if stages[name]
         }
@@ -277,15 +277,6 @@ def _on_language_model(
         rank = settings["lora_rank"] or DEFAULT_LORA_RANK
         settings["lora_rank"] = rank if method.lora else None
     return settings
-
-
-def _lengths(values: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage with the recipe's lengths where it has none of its own."""
-    lengths = {
-        name: stage.get(name) or values["processor"][name]
-        for name in ("prompt_max_length", "target_max_length")
-    }
-    return {**stage, **lengths}
 
 
 def _read_stage(name: str, values: Any, seed: int) -> StageConfig:

@@ -63,7 +63,7 @@ def token_costs(model: nn.Module, trained: Collection[str]) -> TokenCosts:
     language_model: Any = model if joined is None else joined.language_model
     head = language_model.get_output_embeddings().weight
     looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)} - {id(head)}
-    names, costs = set(trained), {"encoder": 0.0, "language_model": 0.0}
+    names, costs = set(trained), dict.fromkeys(("encoder", "language_model"), 0.0)
     for name, parameter in model.named_parameters():
         if id(parameter) in looked_up:
             continue
@@ -72,10 +72,13 @@ def token_costs(model: nn.Module, trained: Collection[str]) -> TokenCosts:
         side = "language_model" if part == "language_model" else "encoder"
         uses = 1 if joined is None else _uses(joined.config, name)
         costs[side] += (_TRAINED if name in names else frozen) * uses * parameter.numel()
-    if joined is None:
-        return TokenCosts(**costs)
-    costs["encoder"] += _THROUGH * _projections(joined.config)
-    return TokenCosts(**costs, has_soft_tokens=joined.adapter is not None)
+    if joined is not None:
+        costs["encoder"] += _THROUGH * _projections(joined.config)
+    return TokenCosts(
+        encoder=costs["encoder"],
+        language_model=costs["language_model"],
+        has_soft_tokens=joined is not None and joined.adapter is not None,
+    )
 
 
 def _uses(config: LayAlignConfig, name: str) -> int:

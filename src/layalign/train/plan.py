@@ -29,7 +29,12 @@ from layalign.train.footprint import Lengths, finetune_memory, finetuned_size, s
 from layalign.train.methods import MethodPlan
 from layalign.train.recipe import Recipe
 from layalign.train.stages import StageConfig
-from layalign.train.trainer import make_processor, preserved_random_state, processor_for
+from layalign.train.trainer import (
+    make_processor,
+    preserved_random_state,
+    processor_for,
+    with_lengths,
+)
 
 _SAMPLE = 256  # examples tokenised for the mean
 _LONGEST = 16  # and of the longest ones in bytes, for the maximum
@@ -327,7 +332,8 @@ class _Stage:
             processor.tokenizer,
             prompt_template=with_question(processor.prompt_template),
         )
-        return PlainDataset(self.examples, processor_for(plain, self.config), None)
+        config = with_lengths(self.config, processor)
+        return PlainDataset(self.examples, processor_for(plain, config), None)
 
     def _tokens(self, dataset: StageDataset, index: int) -> tuple[int, int, int]:
         feature = dataset[index]

@@ -44,6 +44,7 @@ from layalign.train.trainer import (
     preserved_random_state,
     processor_for,
     train_stage,
+    with_lengths,
 )
 
 SUMMARY_NAME = "summary.json"
@@ -169,7 +170,7 @@ class _Run:
                 language_model.to(self.device),  # type: ignore[arg-type]
                 made.tokenizer,
                 train,
-                config=self.configs[name],
+                config=with_lengths(self.configs[name], made),
                 prompt_template=with_question(made.prompt_template),
                 dev_examples=dev,
                 revision=loading["revision"],

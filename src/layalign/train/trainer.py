@@ -205,6 +205,12 @@ def processor_for(processor: LayAlignProcessor, config: StageConfig) -> LayAlign
     return changed
 
 
+def with_lengths(config: StageConfig, processor: LayAlignProcessor) -> StageConfig:
+    """A stage with a processor's lengths where it has none of its own."""
+    lengths = {name: getattr(config, name) or getattr(processor, name) for name in _LENGTHS}
+    return dataclasses.replace(config, **lengths)
+
+
 @contextlib.contextmanager
 def preserved_random_state() -> Iterator[None]:
     """Leave Python's, NumPy's and torch's random state as it was."""
