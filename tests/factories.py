@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -251,3 +252,14 @@ def make_tokenizer(*, bos: bool = True, specials: bool = False) -> PreTrainedTok
 def make_processor(**settings: Any) -> LayAlignProcessor:
     """A processor over two tiny tokenizers."""
     return LayAlignProcessor(make_tokenizer(specials=True), make_tokenizer(), **settings)
+
+
+def save_backbones(root: Path) -> dict[str, str]:
+    """Write a tiny encoder and a tiny language model with their tokenizers; return the folders."""
+    for name, model, specials in (
+        ("encoder", make_encoder(), True),
+        ("language_model", make_language_model(), False),
+    ):
+        model.save_pretrained(root / name)
+        make_tokenizer(specials=specials).save_pretrained(root / name)
+    return {name: str(root / name) for name in ("encoder", "language_model")}

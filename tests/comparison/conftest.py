@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from factories import make_encoder, make_language_model, make_tokenizer
+from factories import save_backbones
 
 METHODS = ("base", "mindmerger", "layalign")
 
@@ -17,12 +17,7 @@ METHODS = ("base", "mindmerger", "layalign")
 @pytest.fixture(scope="module")
 def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("backbones")
-    for name, model, specials in (
-        ("encoder", make_encoder(), True),
-        ("language_model", make_language_model(), False),
-    ):
-        model.save_pretrained(root / name)
-        make_tokenizer(specials=specials).save_pretrained(root / name)
+    save_backbones(root)
     return root
 
 

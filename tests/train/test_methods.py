@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from factories import VOCABULARY, make_encoder, make_language_model, make_tokenizer
+from factories import VOCABULARY, make_encoder, make_tokenizer, save_backbones
 from layalign.errors import CheckpointError, ConfigError
 from layalign.eval import evaluate_checkpoint
 from layalign.eval.loading import read_finetune
@@ -36,12 +36,7 @@ TRANSLATING = ("translate_test", "mindmerger_hard")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two tiny models, and a file of examples in two languages."""
     root = tmp_path_factory.mktemp("methods")
-    for name, model, specials in (
-        ("encoder", make_encoder(), True),
-        ("llm", make_language_model(), False),
-    ):
-        model.save_pretrained(root / name)
-        make_tokenizer(specials=specials).save_pretrained(root / name)
+    save_backbones(root)
     rows = [
         {
             "id": str(i),
@@ -74,7 +69,7 @@ def recipe_values(root: Path, folder: Path, method: str = "layalign", **changes:
     return {
         "output_dir": str(folder / method),
         "method": method,
-        "model": {"encoder": str(root / "encoder"), "language_model": str(root / "llm")},
+        "model": {"encoder": str(root / "encoder"), "language_model": str(root / "language_model")},
         "processor": {"prompt_template": "{question} ="},
         "data": {
             "finetune": {"train": [{**source, "languages": ["en"]}]},
@@ -122,11 +117,11 @@ def test_every_method_runs(method: str, done: Callable[[str], RunSummary], root:
 
     plain = chosen.translates or not chosen.composite
     everything, linear = (
-        set(weights(root / "llm")),
-        {name for name in weights(root / "llm") if name.endswith("_proj.weight")},
+        set(weights(root / "language_model")),
+        {name for name in weights(root / "language_model") if name.endswith("_proj.weight")},
     )
     first = folder / (chosen.language_model[0] if method in OWN_LM else "language_model")
-    assert changed(first, root / "llm") == everything
+    assert changed(first, root / "language_model") == everything
     if method in OWN_LM:
         expected = linear if chosen.lora else everything
         assert changed(folder / "language_model", first) == expected
@@ -172,10 +167,10 @@ def test_finished_stages_are_not_done_again(
 
 
 def test_the_language_model_as_it_is(make: Callable[..., Values], root: Path) -> None:
-    values = make("base", stage={}, model={"language_model": str(root / "llm")})
+    values = make("base", stage={}, model={"language_model": str(root / "language_model")})
     summary = run(values)
     assert summary.stages == {}
-    assert summary.checkpoint == str(root / "llm")
+    assert summary.checkpoint == str(root / "language_model")
     left = {p.name for p in Path(summary.output_dir).iterdir()}
     assert left == {"predictions", "recipe.yaml", "summary.json"}
     source = values["data"]["evaluation"][0]["path"]
@@ -210,7 +205,7 @@ def test_a_translator_by_name(make: Callable[..., Values], root: Path, tmp_path:
     config = T5Config(vocab_size=VOCABULARY, decoder_start_token_id=0, eos_token_id=2, **sizes)
     T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
     tokenizer.save_pretrained(tmp_path / "t5")
-    values = make("translate_test", model={"language_model": str(root / "llm")})
+    values = make("translate_test", model={"language_model": str(root / "language_model")})
     del values["stage"]["translation"], values["data"]["translation"]
     with pytest.raises(ConfigError, match=r"stage\.translation is missing"):
         plan_method(Recipe.from_dict(values))

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import layalign.data.tables
-from factories import make_encoder, make_language_model, make_tokenizer
+from factories import make_language_model, save_backbones
 from layalign.errors import ConfigError, DataError, TrainingError
 from layalign.eval import evaluate_checkpoint
 from layalign.eval.journal import read_predictions
@@ -25,12 +25,7 @@ from layalign.train.run import run_recipe
 def backbones(tmp_path_factory):
     """Folders of two tiny models with their tokenizers."""
     root = tmp_path_factory.mktemp("backbones")
-    for name, model, specials in (
-        ("encoder", make_encoder(), True),
-        ("language_model", make_language_model(), False),
-    ):
-        model.save_pretrained(root / name)
-        make_tokenizer(specials=specials).save_pretrained(root / name)
+    save_backbones(root)
     return root
 
 

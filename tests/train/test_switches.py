@@ -8,11 +8,9 @@ import torch
 
 from factories import (
     SWITCHES,
-    make_encoder,
-    make_language_model,
     make_model,
     make_processor,
-    make_tokenizer,
+    save_backbones,
 )
 from layalign.errors import ConfigError
 from layalign.eval.loading import make_systems
@@ -127,14 +125,7 @@ def test_an_unused_switch_is_not_passed_on():
 
 @pytest.fixture(scope="module")
 def backbones(tmp_path_factory):
-    root = tmp_path_factory.mktemp("backbones")
-    for name, model, specials in (
-        ("encoder", make_encoder(), True),
-        ("language_model", make_language_model(), False),
-    ):
-        model.save_pretrained(root / name)
-        make_tokenizer(specials=specials).save_pretrained(root / name)
-    return {name: str(root / name) for name in ("encoder", "language_model")}
+    return save_backbones(tmp_path_factory.mktemp("backbones"))
 
 
 @pytest.fixture
