@@ -75,7 +75,7 @@ def analyze(
     *,
     source: DataSource | None = None,
     compare: Sequence[str | PathLike[str]] = (),
-    batch_size: int = 32,
+    batch_size: int = 8,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure what a checkpoint does to sentences and their English translations.

@@ -138,7 +138,7 @@ def read_layalign(
     texts: Sequence[str],
     language: str,
     *,
-    batch_size: int = 32,
+    batch_size: int = 8,
     on_batch: OnBatch | None = None,
 ) -> Reading:
     """Let encoder and language model read sentences as in the translation stage.
@@ -203,7 +203,7 @@ def read_bare(
     system: BareLLM,
     texts: Sequence[str],
     *,
-    batch_size: int = 32,
+    batch_size: int = 8,
     on_batch: OnBatch | None = None,
 ) -> Array:
     """Let a language model read sentences as text, after BOS and without any template.

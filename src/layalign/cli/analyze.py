@@ -39,9 +39,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--batch-size",
         type=whole,
-        default=32,
+        default=8,
         metavar="N",
-        help="sentences at a time (default: 32); halved when memory does not suffice",
+        help="sentences at a time (default: 8); halved when memory does not suffice",
     )
     parser.add_argument(
         "--output",
