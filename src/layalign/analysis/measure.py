@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +26,7 @@ from layalign.eval.loading import load_systems
 from layalign.eval.provenance import find_model, is_language_model
 from layalign.eval.runner import Progress
 from layalign.eval.systems import BARE, LAYALIGN, BareLLM, LayAlignSystem
+from layalign.model import LayAlignConfig
 
 Array = npt.NDArray[np.float32]
 
@@ -149,8 +149,7 @@ def _check_models(places: Sequence[str | PathLike[str]]) -> None:
         folder = find_model(place)
         if is_language_model(folder):
             continue
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config.get("adapter") == "none":
+        if LayAlignConfig.from_pretrained(folder).adapter == "none":
             raise ConfigError(
                 f"{fspath(place)} has no adapter, so its language model reads no soft tokens, and "
                 "their states are what is analysed; choose a checkpoint with an adapter"

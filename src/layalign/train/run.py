@@ -64,9 +64,9 @@ def run_recipe(
 
     ``output_dir`` becomes a checkpoint with processor and recipe, which
     ``LayAlignModel.from_pretrained`` and the command line take. The stages' own checkpoints stand
-    in subfolders, and until the run is complete so do examples that are too many for memory. With
-    the stage ``finetune`` alone, the language model in the subfolder ``language_model`` is the
-    result, an ordinary folder of transformers.
+    in subfolders, and until the run is complete so do examples that are too many for memory. Of a
+    method that trains the language model alone, the result is in the subfolder ``language_model``,
+    an ordinary folder of transformers.
 
     Args:
         recipe: From :func:`load_recipe`.
