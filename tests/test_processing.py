@@ -9,7 +9,7 @@ import torch
 
 from factories import make_batch, make_model, make_processor, make_tokenizer
 from layalign.errors import CheckpointError, ConfigError, DataError
-from layalign.processing import LayAlignProcessor, chat_prompt_template
+from layalign.processing import LayAlignProcessor
 
 EOS = 2
 
@@ -165,21 +165,6 @@ def test_tokenizers_without_bos_and_pad() -> None:
     batch = LayAlignProcessor(make_tokenizer(), tokenizer)(["ana", "ana bei"])
     assert batch["input_ids"][0, 0] == EOS
     assert batch["attention_mask"][0, 0] == 0
-
-
-def test_chat_template() -> None:
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = (
-        "{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
-        "{% if add_generation_prompt %}answer:{% endif %}"
-    )
-    assert chat_prompt_template(tokenizer) == "<s>user: {question}\nanswer:"
-    assert chat_prompt_template(tokenizer, system="S").startswith("<s>system: S\nuser")
-    adds_bos = make_tokenizer(specials=True)
-    adds_bos.chat_template = tokenizer.chat_template
-    assert chat_prompt_template(adds_bos) == "user: {question}\nanswer:"
-    with pytest.raises(ConfigError, match="no chat template"):
-        chat_prompt_template(make_tokenizer())
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import AutoProcessor, BatchEncoding, PreTrainedTokenizerBase
 
+from layalign.chat_format import QUESTION
 from layalign.data.language_codes import language_codes as code_table
 from layalign.errors import CheckpointError, ConfigError, DataError
 from layalign.model.checkpoint import find_folder
@@ -27,7 +28,6 @@ from layalign.model.tokenizers import (
 )
 from layalign.padding import pad_id, pad_rows
 
-QUESTION = "{question}"
 CONFIG_NAME = "processor_config.json"
 _DIGIT = re.compile(r"\d")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)(?=\d)")
@@ -48,7 +48,7 @@ class LayAlignProcessor:
         prompt_template: The language model's text, with ``{question}`` where the question goes.
             Without ``{question}`` it is only an answer cue and the question reaches the language
             model through the encoder alone; ``""`` is no text at all. See
-            :func:`chat_prompt_template` for a model's own chat format.
+            :func:`layalign.chat_format.chat_prompt_template` for a model's own chat format.
         encoder_max_length: Longest encoder input, tokens.
         prompt_max_length: Longest prompt, tokens. A longer one loses the end of its question,
             never what follows ``{question}``.
@@ -354,27 +354,6 @@ class LayAlignProcessor:
             ConfigError: A tokenizer cannot be loaded.
         """
         return cls(load_tokenizer(encoder), load_tokenizer(language_model), **settings)
-
-
-def chat_prompt_template(tokenizer: PreTrainedTokenizerBase, *, system: str | None = None) -> str:
-    """Render a tokenizer's chat format once, as a prompt template.
-
-    A BOS that the tokenizer would add by itself is left out: the model puts one in front of the
-    soft tokens.
-
-    Raises:
-        ConfigError: The tokenizer has no chat template.
-    """
-    if not tokenizer.chat_template:
-        raise ConfigError(
-            "the language model's tokenizer has no chat template; give prompt_template instead"
-        )
-    messages = [{"role": "user", "content": QUESTION}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-    adds_bos = tokenizer.bos_token_id in tokenizer("", verbose=False)["input_ids"]
-    return text.removeprefix(tokenizer.bos_token) if adds_bos else text
 
 
 def _check_text(name: str, text: object) -> None:

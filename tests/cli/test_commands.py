@@ -64,6 +64,7 @@ def test_generate_reads_stdin(
         "temperature": 0.5,
         "num_beams": 2,
         "base": True,
+        "batch_size": 8,
         "stream": None,
     }
     assert capsys.readouterr().out == "LayAlign: 1\nbare LLM: 2\n"

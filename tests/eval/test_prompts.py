@@ -2,10 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from layalign.chat_format import QUESTION
 from layalign.data import Example
 from layalign.data.templates import render
 from layalign.errors import ConfigError
-from layalign.eval.prompts import QUESTION, Prompt, Template, with_question
+from layalign.eval.prompts import Prompt, Template, with_question
 
 EXAMPLE = Example(
     text="what is {question}?",

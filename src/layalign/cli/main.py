@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from layalign import __version__
 from layalign.cli import (
     analyze,
+    chat,
     compare,
     convert,
     data,
@@ -29,7 +30,7 @@ from layalign.errors import LayAlignError
 
 COMMANDS = (
     *(quickstart, data, train, compare, evaluate, analyze, report),
-    *(generate, models, inspect, convert),
+    *(generate, chat, models, inspect, convert),
 )
 INTERRUPTED = 130
 BROKEN_PIPE = 141

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from string import Formatter
 
+from layalign.chat_format import QUESTION
 from layalign.data import Example
 from layalign.data.templates import render
 from layalign.errors import ConfigError
 
-QUESTION = "{question}"
 _GAP = re.compile(r"\{\{|(?P<name>\{[^{}]*\})")
 
 

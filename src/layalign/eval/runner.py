@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from layalign.data import Example
 from layalign.errors import DataError
-from layalign.eval.metrics import Metric, check_metric, reference, score
+from layalign.eval.metrics import Metric, Score, check_metric, reference, score
 from layalign.eval.results import Answer, EvaluationResult, Prediction, collect
 from layalign.eval.translation import check_sacrebleu
 
@@ -55,10 +55,38 @@ def evaluate(
         ConfigError: Unknown metric, or a batch size below 1.
     """
     check(examples, metric)
+    predictions = predict(
+        system, examples, metric, batch_size=batch_size, journal=journal, progress=progress
+    )
+    return collect(metric, predictions)
+
+
+def predict(
+    system: System,
+    examples: Sequence[Example],
+    metric: Metric | None = None,
+    *,
+    batch_size: int = 32,
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+) -> list[Prediction]:
+    """Let a system answer examples; arguments and errors are those of :func:`evaluate`.
+
+    Args:
+        system: What answers.
+        examples: Any, also without gold answers if there is no metric.
+        metric: By which every answer is scored; None for no scores.
+        batch_size: See there.
+        journal: See there.
+        progress: See there.
+
+    Returns:
+        One prediction an example, in the order given.
+    """
     work = _Work(examples, metric, journal, progress)
     waiting = [examples[i] for i in work.waiting]
     system.answer(waiting, batch_size=batch_size, on_batch=work.take)
-    return collect(metric, [work.done[i] for i in range(len(examples))])
+    return [work.done[i] for i in range(len(examples))]
 
 
 class _Work:
@@ -67,7 +95,7 @@ class _Work:
     def __init__(
         self,
         examples: Sequence[Example],
-        metric: Metric,
+        metric: Metric | None,
         journal: Journal | None,
         progress: Progress | None,
     ) -> None:
@@ -109,8 +137,10 @@ def check(examples: Sequence[Example], metric: Metric) -> None:
         score("", example, metric)
 
 
-def _predict(example: Example, answer: Answer, metric: Metric, seconds: float) -> Prediction:
-    scored = score(answer.text, example, metric)
+def _predict(example: Example, answer: Answer, metric: Metric | None, seconds: float) -> Prediction:
+    scored = (
+        Score(parsed=None, correct=None) if metric is None else score(answer.text, example, metric)
+    )
     return Prediction(
         id=example.id,
         language=example.language,

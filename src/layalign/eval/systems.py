@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from layalign.chat_format import QUESTION
 from layalign.data import Example
 from layalign.errors import ConfigError
 from layalign.eval.batching import in_batches, longest_first
@@ -21,7 +22,7 @@ from layalign.eval.likelihood import (
     label_span,
     likelihoods,
 )
-from layalign.eval.prompts import QUESTION, Prompt, Template
+from layalign.eval.prompts import Prompt, Template
 from layalign.eval.results import Answer
 from layalign.model import LayAlignModel
 from layalign.model.lora import without_lora

@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
+from layalign.chat_format import QUESTION
 from layalign.data import Example
 from layalign.data.language_codes import TABLES, language_codes
 from layalign.errors import DataError
 from layalign.eval.comparison import ENGLISH
-from layalign.eval.prompts import QUESTION, Prompt
+from layalign.eval.prompts import Prompt
 from layalign.eval.report import write_json
 from layalign.eval.results import Answer
 from layalign.eval.systems import BatchedSystem, Feature, OnBatch, System

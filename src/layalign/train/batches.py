@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
+from layalign.chat_format import QUESTION
 from layalign.data.tables import ExampleTable, indices_by_language
 from layalign.errors import DataError
-from layalign.processing import QUESTION
 from layalign.train.features import CUT, tokenise
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layalign.chat_format import chat_prompt_template
 from layalign.errors import CheckpointError, ConfigError, TrainingError
 from layalign.model.checkpoint import load_trained, read_weights
-from layalign.processing import LayAlignProcessor, chat_prompt_template
+from layalign.processing import LayAlignProcessor
 from layalign.train.batches import StageDataset
 from layalign.train.checkpoints import checkpoints
 from layalign.train.loop import TrainingLoop

@@ -61,7 +61,7 @@ def generate(
         raise DataError("there is no text to answer; expected at least one")
     loaded = load_systems(checkpoint, bare=base, max_new_tokens=max_new_tokens)
     systems = [
-        replace(one, generation=_decoding(one.tokenizer, temperature, num_beams, stream))
+        replace(one, generation=decoding(one.tokenizer, temperature, num_beams, stream))
         for one in loaded.values()
     ]
     # A stream holds one answer at a time, and all systems' answers to a text together.
@@ -79,12 +79,13 @@ def _answer(
     ]
 
 
-def _decoding(
+def decoding(
     tokenizer: PreTrainedTokenizerBase,
     temperature: float | None,
     num_beams: int,
-    stream: Callable[[str], None] | None,
+    stream: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
+    """Arguments of transformers' ``generate``; those of the function above say what they mean."""
     options: dict[str, Any] = {"num_beams": num_beams}
     if temperature is not None:
         options |= {"do_sample": True, "temperature": temperature}
