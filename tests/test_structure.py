@@ -28,6 +28,7 @@ LEVELS = {
     "generation": 7,
     "analysis": 7,
     "comparison": 7,
+    "publishing": 8,
     "report": 8,
     "quickstart": 8,
     "cli": 9,

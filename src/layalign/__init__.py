@@ -10,9 +10,10 @@ from layalign.errors import LayAlignError
 if TYPE_CHECKING:
     from layalign.data import Example
     from layalign.eval import evaluate
-    from layalign.generation import generate
+    from layalign.generation import Chat, generate, generate_file
     from layalign.model import LayAlignConfig, LayAlignModel
     from layalign.processing import LayAlignProcessor
+    from layalign.publishing import export
     from layalign.quickstart import run_quickstart
     from layalign.train.recipe import load_recipe
     from layalign.train.run import run_recipe
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Chat",
     "Example",
     "LayAlignConfig",
     "LayAlignError",
     "LayAlignModel",
     "LayAlignProcessor",
     "evaluate",
+    "export",
     "generate",
+    "generate_file",
     "load_recipe",
     "run_quickstart",
     "run_recipe",
@@ -35,12 +39,15 @@ __all__ = [
 # Where the public names are defined. They are imported on first use, so that `import layalign` and
 # `layalign --help` do not wait for torch.
 _HOMES = {
+    "Chat": "layalign.generation",
     "Example": "layalign.data",
     "LayAlignConfig": "layalign.model",
     "LayAlignModel": "layalign.model",
     "LayAlignProcessor": "layalign.processing",
     "evaluate": "layalign.eval",
+    "export": "layalign.publishing",
     "generate": "layalign.generation",
+    "generate_file": "layalign.generation",
     "load_recipe": "layalign.train.recipe",
     "run_quickstart": "layalign.quickstart",
     "run_recipe": "layalign.train.run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -100,6 +101,24 @@ class LayAlignProcessor:
                 "the language model's tokenizer has no EOS token, so targets could not end; set "
                 "tokenizer.eos_token"
             )
+
+    def __repr__(self) -> str:
+        """A few lines: both tokenizers and the settings that are not the defaults."""
+        defaults = inspect.signature(type(self)).parameters
+        settings = [
+            f"{name}: {textwrap.shorten(repr(value), 80, placeholder=' …')}"
+            for name, value in self.settings().items()
+            if name == "prompt_template" or value != (defaults[name].default or value)
+        ]
+        tokenizers = [
+            f"{name}: {tokenizer.name_or_path or '?'} ({len(tokenizer):,} tokens)"
+            for name, tokenizer in (
+                ("encoder_tokenizer", self.encoder_tokenizer),
+                ("tokenizer", self.tokenizer),
+            )
+        ]
+        lines = "".join(f"  {line}\n" for line in tokenizers + settings)
+        return f"{type(self).__name__}(\n{lines})"
 
     @property
     def truncations(self) -> dict[str, int]:

@@ -18,6 +18,7 @@ from layalign.cli import (
     convert,
     data,
     evaluate,
+    export,
     generate,
     inspect,
     models,
@@ -30,7 +31,7 @@ from layalign.errors import LayAlignError
 
 COMMANDS = (
     *(quickstart, data, train, compare, evaluate, analyze, report),
-    *(generate, chat, models, inspect, convert),
+    *(generate, chat, export, models, inspect, convert),
 )
 INTERRUPTED = 130
 BROKEN_PIPE = 141

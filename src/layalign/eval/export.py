@@ -62,12 +62,23 @@ def to_markdown(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     Args:
         tasks: The ``tasks`` of :func:`layalign.eval.evaluate_checkpoint`.
     """
-    return "\n".join(line for name, summary in tasks.items() for line in _table(name, summary))
+    return "\n".join(
+        f"## {task_title(name, summary)}\n\n{markdown_table(summary)}"
+        for name, summary in tasks.items()
+    )
 
 
-def _table(name: str, summary: Mapping[str, Any]) -> Iterator[str]:
+def markdown_table(summary: Mapping[str, Any]) -> str:
+    """Write the table of one task, or of anything else that was compared.
+
+    Args:
+        summary: Of :func:`layalign.eval.compare`, with its ``metric``.
+    """
+    return "".join(f"{line}\n" for line in _table(summary))
+
+
+def _table(summary: Mapping[str, Any]) -> Iterator[str]:
     unit = "chrF" if summary["metric"] == "translation" else "%"
-    yield f"## {task_title(name, summary)}\n"
     yield f"| Language | Items | Bare LLM {unit} | LayAlign {unit} | Gain |"
     yield "| --- | ---: | ---: | ---: | ---: |"
     for row in summary["languages"].values():
@@ -78,7 +89,6 @@ def _table(name: str, summary: Mapping[str, Any]) -> Iterator[str]:
         cells = [_cell(row[system]) for system in _SYSTEMS]
         gain = "" if row["gain"] is None else f"{row['gain']['value']:+.1f}"
         yield f"| *Average, {group.replace('_', ' ')}* | | {cells[0]} | {cells[1]} | {gain} |"
-    yield ""
 
 
 def _cell(figures: Mapping[str, Any] | None) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
@@ -16,8 +15,11 @@ from torch import Tensor
 from layalign.embedded import shipped_checkpoints
 from layalign.errors import CheckpointError
 from layalign.model.backbones import load_backbones
+from layalign.model.card import CARD_NAME, make_card
 from layalign.model.config import LayAlignConfig
-from layalign.model.lora import own_weights
+from layalign.model.fingerprint import fingerprint, fingerprint_of
+from layalign.model.hub import download
+from layalign.model.lora import own_parameters, own_weights
 from layalign.model.parts import count_by_part
 
 if TYPE_CHECKING:
@@ -41,9 +43,12 @@ def save(
     include_backbones: bool = False,
     state_dict: dict[str, Tensor] | None = None,
     push_to_hub: bool = False,
+    name: str | None = None,
     **kwargs: Any,
 ) -> None:
     """Write ``config.json``, ``model.safetensors`` (trained parameters only) and how to generate.
+
+    A model card, ``README.md``, is added where there is none yet.
 
     Args:
         model: The model.
@@ -52,28 +57,40 @@ def save(
             nothing else.
         state_dict: Take the parameters from here, as trainers that gather shards do.
         push_to_hub: Upload afterwards, as in transformers; ``kwargs`` go to that upload.
+        name: What the card says to load it by; by default the folder's own name.
         **kwargs: ``repo_id``, ``private``, ``token`` … for the upload.
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     state = model.state_dict() if state_dict is None else state_dict
-    trained = {name: state[name].detach().contiguous() for name in model.trainable_names()}
+    trained = {key: state[key].detach().contiguous() for key in model.trainable_names()}
     temporary = target / f"{WEIGHTS_NAME}.tmp"
     # Not `save_file`: the file that it creates can be read by its owner alone.
     temporary.write_bytes(serialise(trained, metadata={"format": "pt"}))
     os.replace(temporary, target / WEIGHTS_NAME)
-    if include_backbones:
-        model.encoder.save_pretrained(target / ENCODER_FOLDER)
-        model.language_model.save_pretrained(
-            target / LANGUAGE_MODEL_FOLDER,
-            state_dict=own_weights(model.language_model) if model.config.lora else None,
-        )
     model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(target)
+    config = copy.copy(model.config)
+    if include_backbones:
+        config.fingerprints = _save_backbones(model, target)
+    config.save_pretrained(target)
     model.generation_config.save_pretrained(target)
+    if not (target / CARD_NAME).exists():
+        card = make_card(config, count_by_part(trained.items()), name=name or target.name)
+        (target / CARD_NAME).write_text(card, encoding="utf-8")
     if push_to_hub:
         repo_id = kwargs.pop("repo_id", target.name)
         model.push_to_hub(repo_id, **kwargs)
+
+
+def _save_backbones(model: LayAlignModel, target: Path) -> dict[str, str]:
+    """Write both; return their fingerprints, of a language model with its LoRA merged a new one."""
+    model.encoder.save_pretrained(target / ENCODER_FOLDER)
+    model.language_model.save_pretrained(
+        target / LANGUAGE_MODEL_FOLDER,
+        state_dict=own_weights(model.language_model) if model.config.lora else None,
+    )
+    own = sorted(own_parameters(model.language_model))
+    return {"encoder": fingerprint(model.encoder), "language_model": fingerprint_of(own)}
 
 
 def load(
@@ -156,13 +173,7 @@ def find_folder(
                 f"no checkpoint folder {str(name_or_path)!r}; expected a folder with config.json "
                 f"and {WEIGHTS_NAME}, a hub id like user/name, or {', '.join(shipped)}"
             )
-        try:
-            folder = Path(snapshot_download(str(name_or_path), revision=revision))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise CheckpointError(
-                f"{str(name_or_path)!r} is no local folder and could not be fetched from the hub: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
+        folder = download(str(name_or_path), revision)
     for name in files:
         if not (folder / name).is_file():
             raise CheckpointError(

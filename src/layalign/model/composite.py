@@ -10,7 +10,6 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from layalign.errors import ConfigError
-from layalign.model import checkpoint
 from layalign.model.adapter import Adapter
 from layalign.model.aligner import LayerWiseAligner
 from layalign.model.backbones import (
@@ -21,6 +20,7 @@ from layalign.model.backbones import (
 )
 from layalign.model.config import LayAlignConfig, check_field_names
 from layalign.model.fused_layers import fuse_layers, project_states
+from layalign.model.hub import commit_of
 from layalign.model.lora import insert_lora
 from layalign.model.parts import is_trained
 from layalign.model.sequence import (
@@ -30,10 +30,11 @@ from layalign.model.sequence import (
     label_positions,
     token_loss,
 )
+from layalign.model.storing import Storing
 from layalign.model.switches import LoraSettings
 
 
-class LayAlignModel(PreTrainedModel, GenerationMixin):
+class LayAlignModel(Storing, PreTrainedModel, GenerationMixin):
     """A frozen multilingual encoder that speaks through a frozen language model.
 
     Create one with :meth:`from_backbones` or :meth:`from_pretrained`. What is trained is exactly
@@ -115,8 +116,8 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             attn_implementation: ``"sdpa"``, ``"eager"``, ``"flash_attention_2"`` … for the
                 language model, as in transformers.
             device_map: As in transformers.
-            encoder_revision: Hub revision of the encoder.
-            language_model_revision: Hub revision of the language model.
+            encoder_revision: Hub revision of the encoder; what is recorded is its commit.
+            language_model_revision: Hub revision of the language model; as above.
             **config_fields: Further fields of :class:`LayAlignConfig`.
 
         Raises:
@@ -124,6 +125,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             ConfigError: A config field is not valid or not known.
         """
         check_field_names(config_fields)
+        given = (encoder, encoder_revision), (language_model, language_model_revision)
         encoder, language_model, fingerprints = load_backbones(
             encoder,
             language_model,
@@ -133,15 +135,16 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             attn_implementation=attn_implementation,
             device_map=device_map,
         )
+        revisions = [commit_of(*backbone) for backbone in given]
         if config_fields.get("aligner") != "none":
             config_fields.setdefault("language_layers", default_language_layers(language_model))
         config = LayAlignConfig(
             encoder_config=encoder.config,
             text_config=language_model.config,
             encoder=str(encoder.name_or_path or ""),
-            encoder_revision=encoder_revision,
+            encoder_revision=revisions[0],
             language_model=str(language_model.name_or_path or ""),
-            language_model_revision=language_model_revision,
+            language_model_revision=revisions[1],
             fingerprints=fingerprints,
             **config_fields,
         )
@@ -385,14 +388,3 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             encoder_input_ids, encoder_attention_mask, input_ids, attention_mask
         )
         return super().generate(**prompt, **kwargs)  # type: ignore[misc]
-
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """Write the trained parameters and the configuration; see :func:`checkpoint.save`."""
-        checkpoint.save(self, save_directory, *args, **kwargs)
-
-    @classmethod
-    def from_pretrained(  # type: ignore[override]
-        cls, pretrained_model_name_or_path: Any, **kwargs: Any
-    ) -> LayAlignModel:
-        """Load a checkpoint and the backbones it names; see :func:`checkpoint.load`."""
-        return checkpoint.load(cls, pretrained_model_name_or_path, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -153,13 +153,29 @@ def without_lora(language_model: nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
+def merge_lora(language_model: nn.Module) -> None:
+    """Add what :func:`insert_lora` put in to the weights; what is computed stays the same."""
+    adapted = lora_layers(language_model)
+    for name, module in list(language_model.named_modules()):
+        if module in adapted:
+            module.merge()
+            language_model.set_submodule(name, module.get_base_layer())
+
+
 def own_weights(language_model: nn.Module) -> dict[str, Tensor]:
     """The weights of a language model under its own names, those of an inserted LoRA left out."""
-    return {
-        name.replace(".base_layer.", "."): value
-        for name, value in language_model.state_dict().items()
-        if part_of(name) != LORA
-    }
+    return dict(_own(language_model.state_dict().items()))
+
+
+def own_parameters(language_model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters of a language model as :func:`own_weights` names them, tied ones once."""
+    return _own(language_model.named_parameters())
+
+
+def _own(named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    for name, value in named:
+        if part_of(name) != LORA:
+            yield name.replace(".base_layer.", "."), value
 
 
 def _config(settings: LoraSettings) -> LoraConfig:

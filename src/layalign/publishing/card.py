@@ -1,0 +1,106 @@
+"""A run's model card: what it read and how well it answers, from its recipe and summary."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from layalign.data import check_language, language_name
+from layalign.eval.export import markdown_table
+from layalign.model import LayAlignConfig
+from layalign.model.card import CARD_NAME, config_backbones, find_backbone, make_card
+from layalign.model.checkpoint import read_weights
+from layalign.model.parts import count_by_part
+from layalign.train.folder import RECIPE_NAME
+from layalign.train.run import SUMMARY_NAME
+from layalign.train.summary import RunSummary
+from layalign.yaml_files import read_yaml
+
+_METRICS = {"translation": "chrF, 0 to 100", "number": "accuracy in percent"}
+
+
+def write_card(source: Path, target: Path, *, name: str, licence: str | None) -> None:
+    """Write the card of a checkpoint.
+
+    Args:
+        source: The checkpoint as it was made: a run's folder, or one that has a card already, which
+            is then copied.
+        target: The checkpoint as it is given away.
+        name: What it is loaded by.
+        licence: Of the trained parameters.
+    """
+    summary = source / SUMMARY_NAME
+    if (source / CARD_NAME).is_file() and not summary.is_file():
+        shutil.copyfile(source / CARD_NAME, target / CARD_NAME)
+        return
+    recipe = read_yaml(source / RECIPE_NAME) if (source / RECIPE_NAME).is_file() else {}
+    evaluation = (RunSummary.load(summary).evaluation if summary.is_file() else None) or {}
+    config = LayAlignConfig.from_pretrained(target)
+    backbones = config_backbones(config, fetch=True)
+    if model := recipe.get("model"):  # what a language model was before its fine-tune
+        revision = model.get("language_model_revision")
+        backbones["language_model"] = find_backbone(model["language_model"], revision, fetch=True)
+    languages = _trained_languages(recipe, evaluation)
+    sections = {"Data": _data(recipe, languages), "Results": _results(recipe, evaluation)}
+    text = make_card(
+        config,
+        count_by_part(read_weights(target).items()),
+        name=name,
+        backbones=backbones,
+        languages=languages,
+        licence=licence,
+        sections={title: text for title, text in sections.items() if text},
+    )
+    (target / CARD_NAME).write_text(text, encoding="utf-8")
+
+
+def _trained_languages(recipe: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
+    """Tags that the recipe names for training, and those that the evaluation calls trained."""
+    named = [
+        tag
+        for _, source in _sources(recipe)
+        for tag in [source.get("language"), *(source.get("languages") or ())]
+        if tag
+    ]
+    measured = [tag for tag, row in (evaluation.get("languages") or {}).items() if row["trained"]]
+    return sorted({check_language(tag) for tag in named + measured})
+
+
+def _sources(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every source of training data, with the stage that reads it."""
+    data = recipe.get("data") or {}
+    for stage in recipe.get("stage") or {}:
+        for source in (data.get(stage) or {}).get("train") or ():
+            yield stage, source
+
+
+def _data(recipe: Mapping[str, Any], languages: list[str]) -> str:
+    rows = [f"| {stage} | {_source(source)} |" for stage, source in _sources(recipe)]
+    if not rows:
+        return ""
+    names = ", ".join(map(language_name, languages))
+    table = "\n".join(["| Stage | Source |", "| --- | --- |", *rows])
+    return f"Languages: {names}. `{RECIPE_NAME}` beside this file has every setting.\n\n{table}"
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    """What it is called, without a place on somebody's disk."""
+    place = source.get("name") or source.get("hub") or Path(source["path"]).name
+    details = [source.get(key) for key in ("format", "subset", "split")]
+    tags = source.get("languages") or [source.get("language")]
+    limit = source.get("limit")
+    parts = [*details, " ".join(filter(None, tags)), limit and f"at most {limit} a language"]
+    return ", ".join([f"`{place}`", *(str(part) for part in parts if part)])
+
+
+def _results(recipe: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
+    if not evaluation:
+        return ""
+    metric = (recipe.get("evaluation") or {}).get("metric", "number")
+    what = _METRICS.get(metric, "accuracy in percent")
+    return (
+        f"On the questions of the recipe, {what} with 95 % intervals; gain over the bare language "
+        f"model in points.\n\n{markdown_table({**evaluation, 'metric': metric})}"
+    )

@@ -1,0 +1,192 @@
+"""A folder to give away: complete, without a trace of this machine, and described."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from factories import make_batch, make_model, save_backbones
+from layalign.cli.main import main
+from layalign.errors import ConfigError
+from layalign.eval.comparison import compare
+from layalign.eval.results import Prediction, collect
+from layalign.generation import generate
+from layalign.model import LayAlignModel, hub
+from layalign.processing import LayAlignProcessor
+from layalign.publishing import export
+from layalign.train.summary import RunSummary
+
+LORA = {"rank": 2}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run's folder: a checkpoint that names two folders, a recipe, a summary, and more."""
+    places = save_backbones(tmp_path / "backbones")
+    model = make_model(**loaded(places), lora=LORA)
+    folder = tmp_path / "run"
+    model.save_pretrained(folder)
+    LayAlignProcessor.from_backbones(places["encoder"], places["language_model"]).save_pretrained(
+        folder
+    )
+    recipe = {
+        "model": {"encoder": places["encoder"], "language_model": places["language_model"]},
+        "data": {
+            "task": {
+                "train": [
+                    {"name": "word_problems", "split": "train", "languages": ["sw", "zh-Hant"]},
+                    {"path": "/secret/place/own.jsonl", "language": "th", "limit": 5},
+                ]
+            },
+            "evaluation": [{"name": "word_problems", "split": "test"}],
+        },
+        "stage": {"task": {}},
+        "evaluation": {"metric": "number"},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
+    ours, bare = (
+        collect("number", [prediction(tag, i, i < n) for tag in ("sw", "tr") for i in range(10)])
+        for n in (7, 2)
+    )
+    summary = RunSummary(
+        output_dir=str(folder), stages={}, evaluation=compare(ours, bare, trained=["sw", "th"])
+    )
+    (folder / "summary.json").write_text(json.dumps(summary.to_dict()), "utf-8")
+    (folder / "predictions").mkdir()
+    return folder
+
+
+def loaded(places: dict[str, str]) -> dict[str, Any]:
+    model = LayAlignModel.from_backbones(**places)
+    return {"encoder": model.encoder, "language_model": model.language_model}
+
+
+def prediction(language: str, i: int, correct: bool) -> Prediction:
+    return Prediction(
+        id=str(i), language=language, text="?", answer="1", output="1", parsed="1", correct=correct
+    )
+
+
+def logits(folder: Path) -> torch.Tensor:
+    with torch.no_grad():
+        return LayAlignModel.from_pretrained(folder)(**make_batch()).logits
+
+
+def test_a_self_contained_folder_answers_elsewhere(run: Path, tmp_path: Path) -> None:
+    expected, said = logits(run), generate(run, ["ana mayai"], max_new_tokens=4, base=True)
+    export(run, tmp_path / "out", backbones=True)
+    (tmp_path / "elsewhere").mkdir()
+    moved = shutil.move(tmp_path / "out", tmp_path / "elsewhere" / "copy")
+    shutil.rmtree(tmp_path / "backbones")
+    shutil.rmtree(run)
+    assert torch.equal(logits(moved), expected)
+    assert generate(moved, ["ana mayai"], max_new_tokens=4, base=True) == said
+    for file in moved.rglob("*"):
+        if file.suffix in (".json", ".md"):
+            assert str(tmp_path) not in file.read_text("utf-8"), file
+
+
+def test_a_merged_lora_is_in_the_weights(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "out", backbones=True, merge=True)
+    torch.testing.assert_close(logits(tmp_path / "out"), logits(run), rtol=1e-4, atol=1e-4)
+    assert not [
+        name for name in load_file(tmp_path / "out" / "model.safetensors") if "lora" in name
+    ]
+    with pytest.raises(ConfigError, match="no LoRA in this checkpoint"):
+        export(tmp_path / "out", tmp_path / "again", backbones=True, merge=True)
+    with pytest.raises(ConfigError, match="must then be inside"):
+        export(run, tmp_path / "again", merge=True)
+
+
+def test_another_type(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "out", backbones=True, dtype=torch.bfloat16)
+    for file in (tmp_path / "out").rglob("*.safetensors"):
+        assert {tensor.dtype for tensor in load_file(file).values()} == {torch.bfloat16}
+    assert logits(tmp_path / "out").isfinite().all()
+
+
+def test_backbones_that_nobody_else_has_must_come_along(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"encoder is a folder of this machine.*--backbones"):
+        export(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_copied_names_backbones_and_leaves_the_rest(run: Path, tmp_path: Path) -> None:
+    values = json.loads((run / "config.json").read_text("utf-8"))
+    values.update(encoder="some/encoder", language_model="some/llm")
+    (run / "config.json").write_text(json.dumps(values), "utf-8")
+    export(run, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "config.json",
+        "encoder_tokenizer",
+        "generation_config.json",
+        "model.safetensors",
+        "processor_config.json",
+        "recipe.yaml",
+        "tokenizer",
+    ]
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (
+        run / "model.safetensors"
+    ).read_bytes()
+
+
+def test_the_card_says_what_was_measured(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "out", backbones=True, name="me/sums", licence="cc0-1.0")
+    text = (tmp_path / "out" / "README.md").read_text("utf-8")
+    head = yaml.safe_load(text.split("---")[1])
+    assert head["language"] == ["sw", "th", "zh"]
+    assert head["license"] == "cc0-1.0"
+    assert "| Swahili | 10 | 20.0 [5.7, 51.0] | 70.0 [39.7, 89.2] | +50.0 |" in text
+    assert "| task | `word_problems`, train, sw zh-Hant |" in text
+    assert "| task | `own.jsonl`, th, at most 5 a language |" in text
+    assert 'from_pretrained("me/sums")' in text
+    assert "/secret" not in text
+
+
+def test_the_cards_snippet_runs(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export(run, tmp_path / "out", backbones=True)
+    text = (tmp_path / "out" / "README.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(text.split("```python\n")[1].split("```")[0], {})
+    assert capsys.readouterr().out
+
+
+def test_a_card_without_a_run_is_kept(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_checkpoint, tmp_path / "in")
+    (tmp_path / "in" / "README.md").write_text("by hand", "utf-8")
+    export(tmp_path / "in", tmp_path / "out", backbones=True)
+    assert (tmp_path / "out" / "README.md").read_text("utf-8") == "by hand"
+
+
+def test_nothing_is_written_over(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    export(tiny_checkpoint, tmp_path / "out", backbones=True)
+    with pytest.raises(ConfigError, match="not empty"):
+        export(tiny_checkpoint, tmp_path / "out", backbones=True)
+
+
+def test_the_command_uploads_the_folder(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(hub, "upload", lambda *args, **kwargs: seen.append((args, kwargs)) or "URL")
+    out = tmp_path / "out"
+    argv = ["export", str(tiny_checkpoint), str(out), "--backbones", "--dtype", "bfloat16"]
+    assert main([*argv, "--push-to-hub", "me/sums", "--private"]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(out), "URL"]
+    assert seen == [((out, "me/sums"), {"private": True})]
+    with pytest.raises(SystemExit, match="2"):
+        main([*argv, "--private"])
