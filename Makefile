@@ -1,13 +1,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := quickstart,train,data,eval,analysis,dev
+EXTRAS := quickstart,train,data,eval,analysis,docs,dev
 STAMP := $(VENV)/.installed
 ARGS ?=
 # Several test processes share the cores; more threads in each of them only get in the way.
 WORKERS ?= 2
 
-.PHONY: venv quickstart test lint types format build clean
+.PHONY: venv quickstart test lint types format docs build clean
 
 venv: $(STAMP)
 
@@ -35,9 +35,12 @@ format: venv
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 build: venv
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean:
-	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -48,6 +48,11 @@ def chat_prompt_template(
         turn = (("user", question), ("assistant", answer))
         texts += [(role, text.replace(QUESTION, "{ question }")) for role, text in turn]
     messages = [{"role": role, "content": text} for role, text in [*texts, ("user", QUESTION)]]
+    return render_chat(tokenizer, messages)
+
+
+def render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+    """Render a conversation up to where its next answer begins, without a BOS of the tokenizer."""
     text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     adds_bos = tokenizer.bos_token_id in tokenizer("", verbose=False)["input_ids"]
     return text.removeprefix(tokenizer.bos_token) if adds_bos else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,13 +68,17 @@ def test_the_language_model_reads_what_was_said(chatting: Path, prompts: list[st
 
 
 def test_the_oldest_turns_are_forgotten_first(chatting: Path, prompts: list[str]) -> None:
+    settings = chatting / "processor_config.json"
+    limit = 40
+    values = {**json.loads(settings.read_text("utf-8")), "prompt_max_length": limit}
+    settings.write_text(json.dumps(values), "utf-8")
     chat = Chat(chatting, max_new_tokens=3)
-    for _ in range(60):
+    for _ in range(6):
         chat.ask("mayai mayai mayai")
-    limit = LayAlignProcessor.from_pretrained(chatting).prompt_max_length
-    assert 10 < len(chat.history) < 60
-    assert len(prompts[-1].split()) < limit
-    chat.ask(" ".join(["mayai"] * 600))  # which leaves no room for anything else
+    assert 1 < len(chat.history) < 6
+    tokenizer = LayAlignProcessor.from_pretrained(chatting).tokenizer
+    assert all(len(tokenizer(prompt.split(" | ")[1])["input_ids"]) <= limit for prompt in prompts)
+    chat.ask(" ".join(["mayai"] * 50))  # which leaves no room for anything else
     assert len(chat.history) == 1
 
 

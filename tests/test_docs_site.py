@@ -1,0 +1,72 @@
+"""The documentation's web site has every page, and its links lead somewhere in it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def site() -> ModuleType:
+    pytest.importorskip("mkdocs")
+    return tool("docs_site")
+
+
+def pages(nav: Any) -> list[str]:
+    if isinstance(nav, str):
+        return [nav]
+    entries = nav.values() if isinstance(nav, dict) else nav
+    return [page for entry in entries for page in pages(entry)]
+
+
+def test_every_page_is_in_the_navigation(site: ModuleType) -> None:
+    text = (ROOT / "mkdocs.yml").read_text("utf-8")
+    there = {path.relative_to(site.DOCS).as_posix() for path in site.DOCS.rglob("*.md")}
+    shown = pages(yaml.safe_load(text)["nav"])
+    assert sorted(shown) == sorted(there | set(site.ELSEWHERE.values()) | {site.COMMANDS})
+
+
+@pytest.mark.parametrize(
+    ("page", "markdown", "expected"),
+    [
+        ("index.md", "[a](docs/data.md#b)", "[a](data.md#b)"),
+        ("quickstart.md", "[a](../CHANGELOG.md)", "[a](changelog.md)"),
+        ("quickstart.md", "[a](data.md) [b](#c)", "[a](data.md) [b](#c)"),
+        ("index.md", "[licence](LICENSE)", "`LICENSE`"),
+        ("quickstart.md", "[`a`](../src/layalign/recipes/tiny.yaml)", "`a`"),
+        ("reference/models.md", "[a](../data.md)", "[a](../data.md)"),
+        ("data.md", "[a](https://example.org/x.md)", "[a](https://example.org/x.md)"),
+    ],
+)
+def test_links(site: ModuleType, page: str, markdown: str, expected: str) -> None:
+    file = SimpleNamespace(file=SimpleNamespace(src_uri=page))
+    assert site.on_page_markdown(markdown, page=file) == expected
+
+
+def test_every_command_is_on_the_page_of_commands(site: ModuleType) -> None:
+    text = "\n".join(site.commands())
+    assert "## layalign generate" in text
+    assert "--output-column NAME" in text
+
+
+def test_roles_become_code() -> None:
+    pytest.importorskip("griffe")
+    role = tool("docs_roles").ROLE
+    text = "See :func:`~layalign.eval.compare` and :class:`X`."
+    assert role.sub(r"`\g<name>`", text) == "See `layalign.eval.compare` and `X`."
