@@ -16,6 +16,7 @@ MAX_LINES = 400
 LEVELS = {
     "errors": 0,
     "embedded": 1,
+    "chat_format": 1,
     "memory": 1,
     "padding": 1,
     "fields": 1,

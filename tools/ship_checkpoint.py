@@ -1,49 +1,44 @@
-"""Make a training run a checkpoint that ships with the package: bfloat16, and no tokenizers.
+"""Make a checkpoint that ships with the package of a run: exported, and without what is fetched.
 
     python tools/ship_checkpoint.py runs/smollm2_e5_math smollm2-e5
 
-The run's language model must be a LoRA on an embedded model. A model card is written by hand.
+The run's language model must be a LoRA on an embedded model. A model card that is there is kept.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from layalign.embedded.shipped import FOLDER
-from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER, WEIGHTS_NAME
+from layalign.model.card import CARD_NAME
+from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER
 from layalign.model.lora import lora_base
+from layalign.model.tokenizers import ENCODER_TOKENIZER_FOLDER, TOKENIZER_FOLDER
+from layalign.publishing import export
 
 LORA = ("adapter_config.json", "adapter_model.safetensors")
-COPIED = ("config.json", "generation_config.json", "processor_config.json", "recipe.yaml")
 
 
 def ship(run: Path, target: Path) -> None:
     """Write the few files that generation needs."""
-    base = lora_base(str(run / LANGUAGE_MODEL_FOLDER))
-    if base is None:
+    if lora_base(str(run / LANGUAGE_MODEL_FOLDER)) is None:
         sys.exit(f"the language model of {run} is no LoRA")
-    (target / LANGUAGE_MODEL_FOLDER).mkdir(parents=True, exist_ok=True)
-    for name in COPIED:
-        shutil.copyfile(run / name, target / name)
-    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
-    # What they are called, not where they were.
-    config["language_model"] = base.name_or_path
-    config["text_config"]["_name_or_path"] = base.name_or_path
-    config["encoder_config"]["_name_or_path"] = config["encoder"]
-    text = json.dumps(config, indent=2, sort_keys=True)
-    (target / "config.json").write_text(text + "\n", encoding="utf-8")
-    places = [WEIGHTS_NAME, f"{LANGUAGE_MODEL_FOLDER}/{LORA[1]}"]
-    for place in places:
-        state = {name: t.to(torch.bfloat16) for name, t in load_file(run / place).items()}
-        save_file(state, target / place, metadata={"format": "pt"})
-        (target / place).chmod(0o644)
-    shutil.copyfile(run / LANGUAGE_MODEL_FOLDER / LORA[0], target / LANGUAGE_MODEL_FOLDER / LORA[0])
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"dtype": torch.bfloat16, "name": target.name, "licence": "apache-2.0"}
+        made = export(run, Path(folder) / target.name, **options)
+        for name in (ENCODER_TOKENIZER_FOLDER, TOKENIZER_FOLDER):  # the embedded models' own
+            shutil.rmtree(made / name)
+        for file in (made / LANGUAGE_MODEL_FOLDER).iterdir():
+            if file.name not in LORA:
+                file.unlink()
+        if (target / CARD_NAME).is_file():
+            shutil.copyfile(target / CARD_NAME, made / CARD_NAME)
+        shutil.copytree(made, target, dirs_exist_ok=True)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     print(f"{target}: {size / 1e6:.1f} MB")
 

@@ -103,21 +103,16 @@ class LayAlignProcessor:
             )
 
     def __repr__(self) -> str:
-        """A few lines: both tokenizers and the settings that are not the defaults."""
+        """A few lines: both tokenizers, and the settings that are not the defaults."""
         defaults = inspect.signature(type(self)).parameters
-        settings = [
-            f"{name}: {textwrap.shorten(repr(value), 80, placeholder=' …')}"
-            for name, value in self.settings().items()
-            if name == "prompt_template" or value != (defaults[name].default or value)
-        ]
-        tokenizers = [
-            f"{name}: {tokenizer.name_or_path or '?'} ({len(tokenizer):,} tokens)"
-            for name, tokenizer in (
-                ("encoder_tokenizer", self.encoder_tokenizer),
-                ("tokenizer", self.tokenizer),
-            )
-        ]
-        lines = "".join(f"  {line}\n" for line in tokenizers + settings)
+        shown = {
+            name: f"{getattr(self, name).name_or_path or '?'} ({len(getattr(self, name)):,} tokens)"
+            for name in ("encoder_tokenizer", "tokenizer")
+        }
+        for name, value in self.settings().items():
+            if name == "prompt_template" or (value or None) != (defaults[name].default or None):
+                shown[name] = textwrap.shorten(repr(value), 80, placeholder=" …")
+        lines = "".join(f"  {name}: {text}\n" for name, text in shown.items())
         return f"{type(self).__name__}(\n{lines})"
 
     @property
@@ -343,10 +338,17 @@ class LayAlignProcessor:
 
         Tokenizers that the checkpoint does not hold are those of its backbones.
 
+        Args:
+            name_or_path: Folder, hub id or name of a shipped checkpoint.
+            revision: Hub revision.
+            **overrides: Other settings than the stored ones.
+
         Raises:
             CheckpointError: There is no processor in that place.
         """
         folder = find_folder(name_or_path, revision, files=(CONFIG_NAME,))
+        # AutoProcessor also passes notes to itself.
+        overrides = {key: value for key, value in overrides.items() if not key.startswith("_")}
         try:
             settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
             return cls(*checkpoint_tokenizers(folder), **{**settings, **overrides})

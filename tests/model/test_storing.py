@@ -11,7 +11,6 @@ import pytest
 import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
-from peft import LoraConfig, get_peft_model
 from transformers import AutoProcessor, TextIteratorStreamer
 
 from factories import (
@@ -25,7 +24,7 @@ from factories import (
 from layalign.errors import CheckpointError
 from layalign.model import LayAlignModel, hub
 from layalign.model.card import find_backbone
-from layalign.model.lora import merge_lora
+from layalign.model.lora import add_new_lora, merge_lora
 from layalign.processing import LayAlignProcessor
 
 
@@ -170,7 +169,10 @@ def test_a_self_contained_folder_holds_a_stored_lora_merged(tmp_path: Path) -> N
     make_language_model().save_pretrained(tmp_path / "base")
     base = make_language_model()
     base.name_or_path = str(tmp_path / "base")
-    adapted = get_peft_model(base, LoraConfig(r=2, init_lora_weights=False, task_type="CAUSAL_LM"))
+    adapted = add_new_lora(base, rank=2)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
     adapted.save_pretrained(tmp_path / "lora")
     places = save_backbones(tmp_path / "backbones")
     model = LayAlignModel.from_backbones(places["encoder"], str(tmp_path / "lora"))

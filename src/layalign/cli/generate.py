@@ -17,9 +17,10 @@ def add_parser(subparsers: Any) -> None:
     help_ = "answer texts in any language"
     parser = subparsers.add_parser("generate", help=help_, description=help_)
     add_answers(parser)
-    parser.add_argument(
-        "texts", metavar="TEXT", nargs="*", help="what to answer; - reads one text a line"
+    texts = parser.add_argument(
+        "texts", metavar="TEXT", nargs="+", help="what to answer; - reads one text a line"
     )
+    texts.required = False  # with --input; as nargs="*" it would refuse options before it
     parser.add_argument("--num-beams", type=whole, default=1, metavar="N", help="beam search")
     parser.add_argument(
         "--base", action="store_true", help="let the bare language model answer too"

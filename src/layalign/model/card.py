@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from layalign.embedded.registry import MODELS
@@ -57,7 +58,7 @@ def _licence(readme: Path) -> str | None:
     """The licence in the head of a model card."""
     try:
         data = ModelCard.load(readme).data
-    except (OSError, ValueError):
+    except (OSError, ValueError, yaml.YAMLError):
         return None
     return data.get("license_name") or data.get("license")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -81,8 +81,10 @@ def export(
     if dtype is not None:
         for place in (target / WEIGHTS_NAME, target / LANGUAGE_MODEL_FOLDER / LORA_WEIGHTS_NAME):
             _cast(place, dtype)
+    base = lora_base(backbone_places(source, config)[1])
+    names = {config.language_model: base.name_or_path} if base else {}
     for place in ("", ENCODER_FOLDER, LANGUAGE_MODEL_FOLDER):
-        _forget_places(target / place / "config.json")
+        _forget_places(target / place / "config.json", names)
     write_card(source, target, name=name or target.name, licence=licence)
     return target
 
@@ -136,19 +138,23 @@ def _cast(file: Path, dtype: torch.dtype) -> None:
         file.write_bytes(serialise(state, metadata={"format": "pt"}))
 
 
-def _forget_places(file: Path) -> None:
-    """Keep the own names of folders that a configuration names, but not where they were."""
+def _forget_places(file: Path, names: Mapping[str, str]) -> None:
+    """Keep in a configuration the names of models, but not the folders that they were in.
+
+    Args:
+        file: Need not be there.
+        names: What some of them are called elsewhere.
+    """
+
+    def renamed(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {inner: renamed(inner, one) for inner, one in value.items()}
+        if key not in ("_name_or_path", "encoder", "language_model"):
+            return value
+        value = names.get(value, value)
+        return Path(value).resolve().name if Path(value).is_dir() else value
+
     if file.is_file():
-        values = dict(_without_places(json.loads(file.read_text(encoding="utf-8"))))
+        values = renamed("", json.loads(file.read_text(encoding="utf-8")))
         text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
         file.write_text(text + "\n", encoding="utf-8")
-
-
-def _without_places(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield key, dict(_without_places(value))
-        elif key in ("_name_or_path", "encoder", "language_model") and Path(value).is_dir():
-            yield key, Path(value).resolve().name
-        else:
-            yield key, value
