@@ -47,7 +47,7 @@ def run(tmp_path: Path) -> Path:
             },
             "evaluation": [{"name": "word_problems", "split": "test"}],
         },
-        "stage": {"task": {}},
+        "stage": {"translation": None, "task": {"lr": 0.1}},
         "evaluation": {"metric": "number"},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
@@ -89,8 +89,10 @@ def test_a_self_contained_folder_answers_elsewhere(run: Path, tmp_path: Path) ->
     assert torch.equal(logits(moved), expected)
     assert generate(moved, ["ana mayai"], max_new_tokens=4, base=True) == said
     for file in moved.rglob("*"):
-        if file.suffix in (".json", ".md"):
-            assert str(tmp_path) not in file.read_text("utf-8"), file
+        if file.suffix in (".json", ".md", ".yaml"):
+            text = file.read_text("utf-8")
+            assert str(tmp_path) not in text, file
+            assert "/secret" not in text, file
 
 
 def test_a_merged_lora_is_in_the_weights(run: Path, tmp_path: Path) -> None:
@@ -148,7 +150,6 @@ def test_the_card_says_what_was_measured(run: Path, tmp_path: Path) -> None:
     assert "| task | `word_problems`, train, sw zh-Hant |" in text
     assert "| task | `own.jsonl`, th, at most 5 a language |" in text
     assert 'from_pretrained("me/sums")' in text
-    assert "/secret" not in text
 
 
 def test_the_cards_snippet_runs(

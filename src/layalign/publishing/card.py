@@ -71,7 +71,8 @@ def _trained_languages(recipe: Mapping[str, Any], evaluation: Mapping[str, Any])
 def _sources(recipe: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every source of training data, with the stage that reads it."""
     data = recipe.get("data") or {}
-    for stage in recipe.get("stage") or {}:
+    trained = [stage for stage, settings in (recipe.get("stage") or {}).items() if settings]
+    for stage in trained:
         for source in (data.get(stage) or {}).get("train") or ():
             yield stage, source
 

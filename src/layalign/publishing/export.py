@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
@@ -27,9 +28,15 @@ from layalign.model.tokenizers import ENCODER_TOKENIZER_FOLDER, TOKENIZER_FOLDER
 from layalign.processing import CONFIG_NAME, LayAlignProcessor
 from layalign.publishing.card import write_card
 from layalign.train.folder import RECIPE_NAME
+from layalign.yaml_files import read_yaml
 
 LORA_WEIGHTS_NAME = "adapter_model.safetensors"
 _FILES = ("config.json", "generation_config.json", WEIGHTS_NAME, CONFIG_NAME)
+# Settings that may be paths.
+_PLACES = (
+    *("_name_or_path", "encoder", "language_model", "translator"),
+    *("path", "target_path", "output_dir"),
+)
 _FOLDERS = (LANGUAGE_MODEL_FOLDER, TOKENIZER_FOLDER, ENCODER_TOKENIZER_FOLDER)
 
 
@@ -76,15 +83,10 @@ def export(
         _write_whole(source, target, merge=merge, dtype=dtype)
     else:
         _copy(source, target)
-    if (source / RECIPE_NAME).is_file():
-        shutil.copyfile(source / RECIPE_NAME, target / RECIPE_NAME)
     if dtype is not None:
         for place in (target / WEIGHTS_NAME, target / LANGUAGE_MODEL_FOLDER / LORA_WEIGHTS_NAME):
             _cast(place, dtype)
-    base = lora_base(backbone_places(source, config)[1])
-    names = {config.language_model: base.name_or_path} if base else {}
-    for place in ("", ENCODER_FOLDER, LANGUAGE_MODEL_FOLDER):
-        _forget_places(target / place / "config.json", names)
+    _copy_settings(source, target, config)
     write_card(source, target, name=name or target.name, licence=licence)
     return target
 
@@ -138,23 +140,29 @@ def _cast(file: Path, dtype: torch.dtype) -> None:
         file.write_bytes(serialise(state, metadata={"format": "pt"}))
 
 
-def _forget_places(file: Path, names: Mapping[str, str]) -> None:
-    """Keep in a configuration the names of models, but not the folders that they were in.
+def _copy_settings(source: Path, target: Path, config: LayAlignConfig) -> None:
+    """Copy the recipe, and take out of it and of configurations where things were."""
+    base = lora_base(backbone_places(source, config)[1])
+    names = {config.language_model: base.name_or_path} if base else {}
+    for place in ("", ENCODER_FOLDER, LANGUAGE_MODEL_FOLDER):
+        file = target / place / "config.json"
+        if file.is_file():
+            values = _without_places(json.loads(file.read_text(encoding="utf-8")), names)
+            text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
+            file.write_text(text + "\n", encoding="utf-8")
+    if (source / RECIPE_NAME).is_file():
+        values = _without_places(read_yaml(source / RECIPE_NAME), names)
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        (target / RECIPE_NAME).write_text(text, encoding="utf-8")
 
-    Args:
-        file: Need not be there.
-        names: What some of them are called elsewhere.
-    """
 
-    def renamed(key: str, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {inner: renamed(inner, one) for inner, one in value.items()}
-        if key not in ("_name_or_path", "encoder", "language_model"):
-            return value
-        value = names.get(value, value)
-        return Path(value).resolve().name if Path(value).is_dir() else value
-
-    if file.is_file():
-        values = renamed("", json.loads(file.read_text(encoding="utf-8")))
-        text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
-        file.write_text(text + "\n", encoding="utf-8")
+def _without_places(value: Any, names: Mapping[str, str], key: str = "") -> Any:
+    """Plain values with names in place of places: those given, of an absolute path its last part."""
+    if isinstance(value, dict):
+        return {inner: _without_places(one, names, inner) for inner, one in value.items()}
+    if isinstance(value, list):
+        return [_without_places(one, names, key) for one in value]
+    if key not in _PLACES or not isinstance(value, str):
+        return value
+    value = names.get(value, value)
+    return Path(value).name if Path(value).expanduser().is_absolute() else value
