@@ -51,7 +51,7 @@ def find_backbone(
     if not name_or_path or not is_hub_id:
         return Backbone(folder.name or _UNKNOWN)
     readme = download_readme(name_or_path) if fetch else None
-    return Backbone(name_or_path, name_or_path, revision, readme and _licence(readme))
+    return Backbone(name_or_path, name_or_path, revision, _licence(readme) if readme else None)
 
 
 def _licence(readme: Path) -> str | None:
@@ -60,7 +60,8 @@ def _licence(readme: Path) -> str | None:
         data = ModelCard.load(readme).data
     except (OSError, ValueError, yaml.YAMLError):
         return None
-    return data.get("license_name") or data.get("license")
+    found = data.get("license_name") or data.get("license")
+    return None if found is None else str(found)
 
 
 def make_card(

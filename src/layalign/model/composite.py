@@ -30,11 +30,11 @@ from layalign.model.sequence import (
     label_positions,
     token_loss,
 )
-from layalign.model.storing import Storing
+from layalign.model.storing import StoredModel
 from layalign.model.switches import LoraSettings
 
 
-class LayAlignModel(Storing, PreTrainedModel, GenerationMixin):
+class LayAlignModel(StoredModel, GenerationMixin):
     """A frozen multilingual encoder that speaks through a frozen language model.
 
     Create one with :meth:`from_backbones` or :meth:`from_pretrained`. What is trained is exactly

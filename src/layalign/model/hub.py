@@ -93,7 +93,7 @@ def upload(
         return str(
             api.upload_folder(
                 repo_id=found,
-                folder_path=folder,
+                folder_path=Path(folder),
                 revision=revision,
                 commit_message=commit_message,
                 create_pr=create_pr,

@@ -157,7 +157,7 @@ def _copy_settings(source: Path, target: Path, config: LayAlignConfig) -> None:
 
 
 def _without_places(value: Any, names: Mapping[str, str], key: str = "") -> Any:
-    """Plain values with names in place of places: those given, of an absolute path its last part."""
+    """Plain values without absolute paths: with the names given, else the last part of the path."""
     if isinstance(value, dict):
         return {inner: _without_places(one, names, inner) for inner, one in value.items()}
     if isinstance(value, list):
