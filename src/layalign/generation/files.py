@@ -85,19 +85,19 @@ def generate_file(
         raise ConfigError(f"{place} is there already; move it away, or choose another output")
     check_output(place)
     rows, examples = _read(Path(source), columns, language)
-    options = {"temperature": temperature, "num_beams": num_beams}
     settings = {
         "checkpoint": describe_checkpoint(checkpoint),
         "input_sha256": hash_files(Path(source)),
         "columns": [columns.text, columns.language],
-        **{"language": language, "max_new_tokens": max_new_tokens, "base": base, **options},
+        **{"language": language, "max_new_tokens": max_new_tokens, "base": base},
+        **{"temperature": temperature, "num_beams": num_beams},
     }
     part = Path(fspath(place) + PART)
     folder = ResultsFolder(part, settings, resume=True)
     systems = load_systems(checkpoint, bare=base, max_new_tokens=max_new_tokens)
     outputs = []
     for i, (name, system) in enumerate(systems.items()):
-        system = replace(system, generation=decoding(system.tokenizer, **options))
+        system = replace(system, generation=decoding(system.tokenizer, temperature, num_beams))
         with folder.journal("answers", name, len(examples)) as journal:
             found = predict(
                 system,
@@ -139,12 +139,12 @@ def _example(where: str, row: Mapping[str, Any], columns: Columns, language: str
     return build(where, {"text": text, "language": tag})[1]
 
 
-def _nth(progress: Progress | None, i: int, n_systems: int, label: str) -> Progress | None:
+def _nth(progress: Progress | None, i: int, n_systems: int, name: str) -> Progress | None:
     """The progress of one of several systems that answer the same rows one after the other."""
     if progress is None:
         return None
 
-    def report(done: int, total: int, _: str = "") -> None:
+    def report(done: int, total: int, label: str = name) -> None:
         progress(i * total + done, n_systems * total, label)
 
     return report

@@ -1,5 +1,5 @@
 """Checkpoints to give away: folders with only what they need, and a card that describes them."""
 
-from layalign.publishing.export import export
+from layalign.publishing.folder import export
 
 __all__ = ["export"]
