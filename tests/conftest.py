@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from factories import make_language_model, make_model, make_processor, make_tokenizer
 
@@ -25,3 +28,21 @@ def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_language_model().save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def put_on_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path, str], None]:
+    """Lay a folder into the cache of a Hub that cannot be reached, as its newest commit.
+
+    Takes hub id, folder and commit, of 40 digits.
+    """
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    def put(repo_id: str, folder: Path, commit: str) -> None:
+        place = tmp_path / "hub" / f"models--{repo_id.replace('/', '--')}"
+        shutil.copytree(folder, place / "snapshots" / commit)
+        (place / "refs").mkdir(exist_ok=True)
+        (place / "refs" / "main").write_text(commit)
+
+    return put

@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from layalign.model import LayAlignModel
-from layalign.model.backbones import encoder_half
+from layalign.model.backbones import encoder_half, load_language_model
+from layalign.model.lora import add_new_lora
 from layalign.processing import LayAlignProcessor
 
 REAL_DATA_RECIPES = ("paper_math", "paper_xcsqa", "paper_xnli", "smollm2_e5_math")
@@ -263,3 +264,13 @@ def save_backbones(root: Path) -> dict[str, str]:
         model.save_pretrained(root / name)
         make_tokenizer(specials=specials).save_pretrained(root / name)
     return {name: str(root / name) for name in ("encoder", "language_model")}
+
+
+def save_lora(base: str, folder: Path, *, rank: int = 2) -> None:
+    """Write a LoRA that changes something, on the language model of that folder or hub id."""
+    adapted = add_new_lora(load_language_model(base), rank)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    adapted.save_pretrained(folder, save_embedding_layers=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import json
+import re
+import shlex
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -10,16 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
-
-
-def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from layalign.cli.main import make_parser
+from scripts import ROOT, tool
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +64,22 @@ def test_roles_become_code() -> None:
     role = tool("docs_roles").ROLE
     text = "See :func:`~layalign.eval.compare` and :class:`X`."
     assert role.sub(r"`\g<name>`", text) == "See `layalign.eval.compare` and `X`."
+
+
+def test_deployment_names_what_is_there() -> None:
+    """The container copies files that exist; both start a command with options that it has."""
+    container = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+    copied = [line.split()[1:-1] for line in container.splitlines() if line.startswith("COPY")]
+    assert all((ROOT / name).exists() for names in copied for name in names)
+    parse = make_parser().parse_known_args
+    start, rest = (
+        json.loads(re.search(rf"^{name} (\[.*\])$", container, re.MULTILINE)[1])
+        for name in ("ENTRYPOINT", "CMD")
+    )
+    service = (ROOT / "deploy" / "layalign.service").read_text("utf-8")
+    own = shlex.split(re.search(r"^ExecStart=(.*)$", service, re.MULTILINE)[1])
+    for program, *words in ([*start, *rest], own):
+        assert Path(program).name == "layalign"
+        args, unknown = parse(words)
+        assert args.command == "serve"
+        assert not unknown

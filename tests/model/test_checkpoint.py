@@ -56,6 +56,7 @@ def test_saved_names_are_the_trained_ones_and_logits_come_back(saved: Path) -> N
     with safe_open(saved / "model.safetensors", "pt") as file:
         assert tuple(sorted(file.keys())) == model.trainable_names()
     assert sorted(p.name for p in saved.iterdir()) == [
+        "README.md",
         "config.json",
         "generation_config.json",
         "model.safetensors",

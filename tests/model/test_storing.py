@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoProcessor, TextIteratorStreamer
 
@@ -20,11 +20,12 @@ from factories import (
     make_processor,
     make_tokenizer,
     save_backbones,
+    save_lora,
 )
 from layalign.errors import CheckpointError
 from layalign.model import LayAlignModel, hub
 from layalign.model.card import find_backbone
-from layalign.model.lora import add_new_lora, merge_lora
+from layalign.model.lora import merge_lora
 from layalign.processing import LayAlignProcessor
 
 
@@ -63,38 +64,25 @@ def test_a_streamer_of_transformers(skip_prompt: bool) -> None:
     assert "".join(streamer).split() == tokenizer.decode(ids[0]).split()
 
 
-def in_hub(root: Path, repo_id: str, folder: Path, commit: str) -> None:
-    """Lay a folder into a cache of the Hub, as a download of the main branch does."""
-    place = root / f"models--{repo_id.replace('/', '--')}"
-    shutil.copytree(folder, place / "snapshots" / commit)
-    (place / "refs").mkdir(exist_ok=True)
-    (place / "refs" / "main").write_text(commit)
+Put = Callable[[str, Path, str], None]
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of a Hub that cannot be reached."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return tmp_path / "hub"
-
-
-def test_backbones_come_by_the_revision_of_training(cache: Path, tmp_path: Path) -> None:
+def test_backbones_come_by_the_revision_of_training(put_on_hub: Put, tmp_path: Path) -> None:
     places = save_backbones(tmp_path)
     first, second = "1" * 40, "2" * 40
-    in_hub(cache, "some/encoder", Path(places["encoder"]), first)
-    in_hub(cache, "some/llm", Path(places["language_model"]), first)
+    put_on_hub("some/encoder", Path(places["encoder"]), first)
+    put_on_hub("some/llm", Path(places["language_model"]), first)
     model = LayAlignModel.from_backbones("some/encoder", "some/llm")
     assert model.config.encoder_revision == model.config.language_model_revision == first
     model.save_pretrained(tmp_path / "checkpoint")
     LayAlignProcessor.from_backbones("some/encoder", "some/llm").save_pretrained(
         tmp_path / "checkpoint"
     )
-    in_hub(cache, "me/layalign", tmp_path / "checkpoint", first)
+    put_on_hub("me/layalign", tmp_path / "checkpoint", first)
     # Later the language model's main branch moves on.
     shutil.rmtree(places["language_model"])
     make_language_model(seed=5).save_pretrained(places["language_model"])
-    in_hub(cache, "some/llm", Path(places["language_model"]), second)
+    put_on_hub("some/llm", Path(places["language_model"]), second)
     again = LayAlignModel.from_pretrained("me/layalign")
     assert torch.equal(logits(again), logits(model))
     processor = AutoProcessor.from_pretrained("me/layalign")
@@ -102,7 +90,7 @@ def test_backbones_come_by_the_revision_of_training(cache: Path, tmp_path: Path)
     assert processor("ana mayai")["input_ids"].shape[0] == 1
 
 
-def test_what_is_not_there_is_one_line(cache: Path) -> None:
+def test_what_is_not_there_is_one_line(put_on_hub: Put) -> None:
     with pytest.raises(CheckpointError, match=r"'no/body' is no local folder and could not be"):
         LayAlignModel.from_pretrained("no/body")
 
@@ -166,19 +154,12 @@ def test_what_is_known_of_a_backbone(tmp_path: Path) -> None:
 
 
 def test_a_self_contained_folder_holds_a_stored_lora_merged(tmp_path: Path) -> None:
-    make_language_model().save_pretrained(tmp_path / "base")
-    base = make_language_model()
-    base.name_or_path = str(tmp_path / "base")
-    adapted = add_new_lora(base, rank=2)
-    for name, parameter in adapted.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    adapted.save_pretrained(tmp_path / "lora")
     places = save_backbones(tmp_path / "backbones")
+    save_lora(places["language_model"], tmp_path / "lora")
     model = LayAlignModel.from_backbones(places["encoder"], str(tmp_path / "lora"))
     model.save_pretrained(tmp_path / "whole", include_backbones=True)
     expected = logits(model)
-    for name in ("base", "lora", "backbones"):
+    for name in ("lora", "backbones"):
         shutil.rmtree(tmp_path / name)
     assert torch.equal(logits(LayAlignModel.from_pretrained(tmp_path / "whole")), expected)
 
