@@ -112,7 +112,10 @@ class Api:
 
     def upload_folder(self, *, folder_path: str, **kwargs: Any) -> str:
         folder = Path(folder_path)
-        self.files = {file.name: file.read_text("utf-8", "replace") for file in folder.iterdir()}
+        self.files = {
+            file.relative_to(folder).as_posix(): file.read_text("utf-8", "replace")
+            for file in folder.rglob("*.*")
+        }
         return "https://hub/commit"
 
 
@@ -124,8 +127,10 @@ def test_uploading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert {"config.json", "model.safetensors", "README.md"} <= set(api.files)
     assert 'from_pretrained("me/sums")' in api.files["README.md"]
     api.files.clear()
-    make_model().save_pretrained(tmp_path / "sums", push_to_hub=True, repo_id="me/sums")
+    options = {"include_backbones": True, "push_to_hub": True, "repo_id": "me/sums"}
+    make_model().save_pretrained(tmp_path / "sums", **options)
     assert 'from_pretrained("me/sums")' in api.files["README.md"]
+    assert "encoder/config.json" in api.files
 
 
 def test_an_upload_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

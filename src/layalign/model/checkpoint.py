@@ -79,7 +79,7 @@ def save(
         (target / CARD_NAME).write_text(card, encoding="utf-8")
     if push_to_hub:
         repo_id = kwargs.pop("repo_id", target.name)
-        model.push_to_hub(repo_id, **kwargs)
+        model.push_to_hub(repo_id, include_backbones=include_backbones, **kwargs)
 
 
 def _save_backbones(model: LayAlignModel, target: Path) -> dict[str, str]:

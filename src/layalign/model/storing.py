@@ -57,13 +57,16 @@ class StoredModel(PreTrainedModel):
         made_of = cast("type[LayAlignModel]", cls)
         return checkpoint.load(made_of, pretrained_model_name_or_path, **kwargs)
 
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:  # type: ignore[override]
+    def push_to_hub(  # type: ignore[override]
+        self, repo_id: str, *, include_backbones: bool = False, **kwargs: Any
+    ) -> str:
         """Upload what :meth:`save_pretrained` writes, with a model card.
 
         A checkpoint needs its processor too: ``layalign export`` uploads both.
 
         Args:
             repo_id: Such as ``user/name``; created if it is not there.
+            include_backbones: As in :meth:`save_pretrained`.
             **kwargs: Of :func:`layalign.model.hub.upload`.
 
         Returns:
@@ -73,7 +76,7 @@ class StoredModel(PreTrainedModel):
             CheckpointError: The Hub refuses it or cannot be reached.
         """
         with tempfile.TemporaryDirectory() as folder:
-            checkpoint.save(cast("LayAlignModel", self), folder, name=repo_id)
+            self.save_pretrained(folder, include_backbones=include_backbones, name=repo_id)
             return upload(folder, repo_id, **kwargs)
 
 

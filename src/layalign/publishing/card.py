@@ -18,8 +18,6 @@ from layalign.train.run import SUMMARY_NAME
 from layalign.train.summary import RunSummary
 from layalign.yaml_files import read_yaml
 
-_METRICS = {"translation": "chrF, 0 to 100", "number": "accuracy in percent"}
-
 
 def write_card(source: Path, target: Path, *, name: str, licence: str | None) -> None:
     """Write the card of a checkpoint.
@@ -100,8 +98,8 @@ def _results(recipe: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:
     if not evaluation:
         return ""
     metric = (recipe.get("evaluation") or {}).get("metric", "number")
-    what = _METRICS.get(metric, "accuracy in percent")
+    what = "chrF, 0 to 100," if metric == "translation" else "accuracy in percent"
     return (
-        f"On the questions of the recipe, {what} with 95 % intervals; gain over the bare language "
+        f"On the questions of the recipe, {what} with 95 % intervals. Gain over the bare language "
         f"model in points.\n\n{markdown_table({**evaluation, 'metric': metric})}"
     )
