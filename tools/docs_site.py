@@ -73,5 +73,5 @@ def commands() -> Iterator[str]:
         if isinstance(action, argparse._SubParsersAction)
     )
     for name, parser in subparsers.choices.items():
-        parser.formatter_class = partial(parser.formatter_class, width=88)
+        parser.formatter_class = partial(parser.formatter_class, width=80)
         yield f"## layalign {name}\n\n```text\n{parser.format_help().strip()}\n```\n"
