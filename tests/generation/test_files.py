@@ -95,6 +95,7 @@ def test_a_killed_job_goes_on_where_it_was(tiny_checkpoint: Path, tmp_path: Path
     [
         ({"question": "nne"}, r"line 2: no column 'text'; the columns are 'question'.*text-column"),
         ({"text": "nne", "output": "4"}, r"line 2: there is a column 'output' already"),
+        ({"text": "nne", "bare_output": "4"}, r"line 2: there is a column 'bare_output' already"),
         ({"text": "  "}, r"line 2: text is empty"),
         ({"text": ["nne"]}, r"line 2: text is empty"),
         ({"text": "nne", "language": "?"}, r"line 2: .*language"),

@@ -21,6 +21,7 @@ from layalign.eval.provenance import describe_checkpoint, hash_files
 from layalign.eval.report import check_output, write_text
 from layalign.eval.results_folder import ResultsFolder
 from layalign.eval.runner import Progress, predict
+from layalign.eval.systems import System
 from layalign.generation.answers import UNKNOWN_LANGUAGE, decoding
 
 PART = ".part"
@@ -38,7 +39,12 @@ class Columns:
     """Its BCP-47 tag; a file need not have it."""
 
     output: str = "output"
-    """Written: the answer. With the bare language model's beside it as ``bare_`` and this name."""
+    """Written: the answer. The bare language model's is beside it, as ``bare_`` and this name."""
+
+    @property
+    def written(self) -> tuple[str, str]:
+        """Both that may be written."""
+        return self.output, f"bare_{self.output}"
 
 
 def generate_file(
@@ -94,10 +100,28 @@ def generate_file(
     }
     part = Path(fspath(place) + PART)
     folder = ResultsFolder(part, settings, resume=True)
-    systems = load_systems(checkpoint, bare=base, max_new_tokens=max_new_tokens)
+    systems = {
+        name: replace(system, generation=decoding(system.tokenizer, temperature, num_beams))
+        for name, system in load_systems(
+            checkpoint, bare=base, max_new_tokens=max_new_tokens
+        ).items()
+    }
+    outputs = _answer(systems, examples, folder, batch_size, progress)
+    write_text(place, _lines(rows, outputs, columns))
+    shutil.rmtree(part)
+    return len(rows)
+
+
+def _answer(
+    systems: Mapping[str, System],
+    examples: Sequence[Example],
+    folder: ResultsFolder,
+    batch_size: int,
+    progress: Progress | None,
+) -> list[list[str]]:
+    """For each system its answers to all examples, those in the folder not asked for again."""
     outputs = []
     for i, (name, system) in enumerate(systems.items()):
-        system = replace(system, generation=decoding(system.tokenizer, temperature, num_beams))
         with folder.journal("answers", name, len(examples)) as journal:
             found = predict(
                 system,
@@ -107,9 +131,7 @@ def generate_file(
                 progress=_nth(progress, i, len(systems), name),
             )
         outputs.append([prediction.output for prediction in found])
-    write_text(place, _lines(rows, outputs, columns))
-    shutil.rmtree(part)
-    return len(rows)
+    return outputs
 
 
 def _read(
@@ -129,9 +151,9 @@ def _example(where: str, row: Mapping[str, Any], columns: Columns, language: str
             f"{where}: no column {columns.text!r}; the columns are {listed(tuple(row))}; name the "
             f"one that holds the text (--text-column){nearest(columns.text, row)}"
         )
-    if columns.output in row:
+    if taken := [name for name in columns.written if name in row]:
         raise DataError(
-            f"{where}: there is a column {columns.output!r} already; name another one for the "
+            f"{where}: there is a column {taken[0]!r} already; name another one for the "
             "answers (--output-column)"
         )
     tag = as_text(row.get(columns.language)) or language or UNKNOWN_LANGUAGE
@@ -153,9 +175,8 @@ def _nth(progress: Progress | None, i: int, n_systems: int, name: str) -> Progre
 def _lines(
     rows: Sequence[Mapping[str, Any]], outputs: Sequence[Sequence[str]], columns: Columns
 ) -> str:
-    names = (columns.output, f"bare_{columns.output}")
     answered = (
-        {**row, **dict(zip(names, texts, strict=False))}
+        {**row, **dict(zip(columns.written, texts, strict=False))}
         for row, *texts in zip(rows, *outputs, strict=True)
     )
     return "".join(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in answered)
