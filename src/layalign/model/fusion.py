@@ -57,7 +57,7 @@ def cross_attention(
         query: ``(batch, n_heads, seq_len, d_head)``, after the rotary embedding.
         keys: ``(batch, n_kv_heads, enc_len, d_head)``, never rotated.
         values: ``(batch, n_kv_heads, enc_len, d_value)``.
-        mask: ``(batch, enc_len)``, True where there is a token; None to attend everywhere.
+        mask: Added to the scores, ``(batch, 1, 1, enc_len)``; None to attend everywhere.
         scaling: Factor on the scores; default ``d_head ** -0.5``.
         softcap: Soft cap on the scores, for models whose self attention has one (Gemma 2).
         fused: Use PyTorch's attention kernel where it can do this. In bfloat16 on a CPU it is
@@ -69,20 +69,33 @@ def cross_attention(
     batch, n_heads, seq_len, _ = query.shape
     n_kv_heads = keys.shape[1]
     grouped = query.reshape(batch, n_kv_heads, -1, query.shape[-1])
-    attn_mask = None if mask is None else mask[:, None, None, :]
     if fused and softcap is None:
         context = F.scaled_dot_product_attention(
-            grouped, keys, values, attn_mask=attn_mask, scale=scaling
+            grouped, keys, values, attn_mask=mask, scale=scaling
         )
     else:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         scores = (grouped @ keys.transpose(-1, -2)).float() * scale
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
-        if attn_mask is not None:
-            scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+        if mask is not None:
+            scores = scores + mask
         context = scores.softmax(-1).to(values.dtype) @ values
     return context.reshape(batch, n_heads, seq_len, -1).transpose(1, 2)
+
+
+def added_to_scores(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Turn a mask into what :func:`cross_attention` takes: nothing at tokens, else a huge loss.
+
+    Args:
+        mask: ``(batch, enc_len)``, True where there is a token.
+        dtype: Of the queries.
+
+    Returns:
+        ``(batch, 1, 1, enc_len)``.
+    """
+    lowest = torch.finfo(dtype).min
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, lowest)[:, None, None, :]
 
 
 def gate_values(gates: Tensor, gate_map: Tensor | None, hidden: Tensor | None) -> Tensor:
@@ -173,7 +186,6 @@ def _with_fusion(
         if fusion_keys is None or layer not in fusion_layers:
             return output, weights
         assert fusion_values is not None
-        assert fusion_gates is not None
         slot = fusion_layers.index(layer)
         context = cross_attention(
             query,
@@ -184,9 +196,11 @@ def _with_fusion(
             softcap=kwargs.get("softcap"),
             fused=fused,
         )
-        own_map = None if fusion_gate_map is None else fusion_gate_map[slot]
-        gate = gate_values(fusion_gates[:, slot], own_map, fusion_hidden)
-        added = (gate.to(context.dtype) * context).reshape(output.shape)
+        if fusion_gates is not None:
+            own_map = None if fusion_gate_map is None else fusion_gate_map[slot]
+            gate = gate_values(fusion_gates[:, slot], own_map, fusion_hidden)
+            context = gate.to(context.dtype) * context
+        added = context.reshape(output.shape)
         if fusion_watch is not None:
             fusion_watch(layer, output, added)
         return output + added, weights
