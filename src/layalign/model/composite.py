@@ -207,7 +207,8 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
         encoded["fusion_keys"], values = project_states(
             self.language_model, self._fused_layers, mixed, self.aligner.last
         )
-        if self.config.gate == "scalar":  # one for all heads and positions: it may come first
+        if self.config.gate == "scalar":  # the same for all heads and positions: it may come first
+            assert self.gates is not None
             values = values * self.gates.to(values.dtype)[:, None, None, None]
         encoded["fusion_values"] = values
         if self.config.mask_encoder_padding:
