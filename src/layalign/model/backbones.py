@@ -1,4 +1,4 @@
-"""The only file that knows model families: loading the two backbones and reading their parts."""
+"""What is known of model families: loading the two backbones and reading their parts."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from layalign.model.backbones import (
 )
 from layalign.model.config import LayAlignConfig, check_field_names
 from layalign.model.fused_layers import fuse_layers, project_states
-from layalign.model.fusion import added_to_scores
+from layalign.model.fusion import fusion_keywords
 from layalign.model.lora import insert_lora
 from layalign.model.parts import is_trained
 from layalign.model.sequence import (
@@ -186,9 +186,9 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
 
         Returns:
             With an adapter ``soft_tokens`` ``(batch, enc_len, d_llm)``. With an aligner
-            ``fusion_keys`` and ``fusion_values``, see :func:`project_states`, the values times
-            their gate if it is a scalar, and, unless the config asks for the published behaviour,
-            ``fusion_mask`` ``(batch, enc_len)``, True at real tokens.
+            ``fusion_keys`` and ``fusion_values``, see :func:`project_states`, and, unless the
+            config asks for the published behaviour, ``fusion_mask`` ``(batch, enc_len)``, True at
+            real tokens.
         """
         with torch.no_grad():
             output = self.encoder(
@@ -204,13 +204,10 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             return encoded
         chosen = [output.hidden_states[i] for i in self.config.encoder_layers]
         mixed = self.aligner.before_last(torch.stack(chosen).to(dtype).transpose(0, 1))
-        encoded["fusion_keys"], values = project_states(
-            self.language_model, self._fused_layers, mixed, self.aligner.last
+        gates = self.gates if self.config.gate == "scalar" else None
+        encoded["fusion_keys"], encoded["fusion_values"] = project_states(
+            self.language_model, self._fused_layers, mixed, self.aligner.last, gates
         )
-        if self.config.gate == "scalar":  # the same for all heads and positions: it may come first
-            assert self.gates is not None
-            values = values * self.gates.to(values.dtype)[:, None, None, None]
-        encoded["fusion_values"] = values
         if self.config.mask_encoder_padding:
             encoded["fusion_mask"] = encoder_attention_mask.bool()
         return encoded
@@ -345,18 +342,10 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
     def _fusion(
         self, keys: Tensor | None, values: Tensor | None, mask: Tensor | None
     ) -> dict[str, Any]:
-        if keys is None or values is None or self.gates is None:
+        if keys is None or values is None:
             return {}
-        fusion: dict[str, Any] = {
-            "fusion_keys": keys.unbind(1),
-            "fusion_values": values.unbind(1),
-            "fusion_mask": None if mask is None else added_to_scores(mask, keys.dtype),
-            "fusion_layers": self._fused_layers,
-        }
-        if self.config.gate != "scalar":
-            fusion["fusion_gates"] = self.gates.expand(len(keys), *self.gates.shape)
-            fusion["fusion_gate_map"] = None if self.gate_map is None else self.gate_map.unbind(0)
-        return fusion
+        gates = None if self.config.gate == "scalar" else self.gates  # those are in the values
+        return fusion_keywords(self._fused_layers, keys, values, mask, gates, self.gate_map)
 
     @torch.no_grad()
     def generate(  # type: ignore[override]

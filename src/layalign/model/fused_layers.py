@@ -45,7 +45,11 @@ def fuse_layers(
 
 
 def project_states(
-    language_model: PreTrainedModel, layers: Sequence[int], mixed: Tensor, last: nn.Linear
+    language_model: PreTrainedModel,
+    layers: Sequence[int],
+    mixed: Tensor,
+    last: nn.Linear,
+    gates: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run the aligner's last layer and the projections of every fused layer.
 
@@ -54,6 +58,9 @@ def project_states(
         layers: Indices of the fused layers.
         mixed: What the aligner's last layer reads, ``(2 * n_fused, batch, enc_len, width)``.
         last: That layer.
+        gates: Multiply the values of each layer with its gate, ``(n_fused,)``. A gate that is the
+            same for all positions and heads may come before the attention as well as after it, and
+            so is applied once rather than at every step.
 
     Returns:
         Keys and values, each ``(batch, n_fused, n_kv_heads, enc_len, d_head)``.
@@ -65,7 +72,10 @@ def project_states(
         key_value_heads(attention[layer], projected[2 * slot], projected[2 * slot + 1])
         for slot, layer in enumerate(layers)
     ]
-    return torch.stack([key for key, _ in heads], 1), torch.stack([value for _, value in heads], 1)
+    keys, values = ([pair[side] for pair in heads] for side in (0, 1))
+    if gates is not None:
+        values = [value * gate.to(value.dtype) for value, gate in zip(values, gates, strict=True)]
+    return torch.stack(keys, 1), torch.stack(values, 1)
 
 
 def use_fused_attention(language_model: PreTrainedModel) -> None:

@@ -50,8 +50,9 @@ def cross_attention(
 ) -> Tensor:
     """Let the LLM's queries attend to the aligned encoder states of their row.
 
-    Query heads that share a key/value head are laid out as further positions of that head, so
-    grouped heads are never repeated in memory; there is no causal order among encoder positions.
+    Grouped heads are never repeated in memory. PyTorch's kernel for CPUs reads them as they are;
+    elsewhere query heads that share a key/value head are laid out as further positions of it. There
+    is no causal order among encoder positions.
 
     Args:
         query: ``(batch, n_heads, seq_len, d_head)``, after the rotary embedding.
@@ -66,16 +67,19 @@ def cross_attention(
     Returns:
         ``(batch, seq_len, n_heads, d_value)``.
     """
-    batch, n_heads, seq_len, _ = query.shape
+    batch, n_heads, seq_len, d_head = query.shape
     n_kv_heads = keys.shape[1]
-    grouped = query.reshape(batch, n_kv_heads, -1, query.shape[-1])
-    if fused and softcap is None:
+    kernel = fused and softcap is None
+    grouped = kernel and query.is_cpu and n_kv_heads < n_heads
+    if not grouped:
+        query = query.reshape(batch, n_kv_heads, -1, d_head)
+    if kernel:
         context = F.scaled_dot_product_attention(
-            grouped, keys, values, attn_mask=mask, scale=scaling
+            query, keys, values, attn_mask=mask, scale=scaling, enable_gqa=grouped
         )
     else:
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        scores = (grouped @ keys.transpose(-1, -2)).float() * scale
+        scale = d_head**-0.5 if scaling is None else scaling
+        scores = (query @ keys.transpose(-1, -2)).float() * scale
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
         if mask is not None:
@@ -96,6 +100,34 @@ def added_to_scores(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """
     lowest = torch.finfo(dtype).min
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, lowest)[:, None, None, :]
+
+
+def fusion_keywords(
+    layers: tuple[int, ...],
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    gates: Tensor | None = None,
+    gate_map: Tensor | None = None,
+) -> dict[str, Any]:
+    """What a language model is called with, so that its fused attention finds its share.
+
+    Args:
+        layers: Indices of the fused layers.
+        keys: ``(batch, n_fused, n_kv_heads, enc_len, d_head)``.
+        values: The same of the values.
+        mask: ``(batch, enc_len)``, True where there is a token; None to attend everywhere.
+        gates: ``(n_fused,)`` or ``(n_fused, n_heads)``; None if the values are multiplied already.
+        gate_map: ``(n_fused, d_llm)``, for gates that depend on the hidden state.
+    """
+    return {
+        "fusion_layers": layers,
+        "fusion_keys": keys.unbind(1),
+        "fusion_values": values.unbind(1),
+        "fusion_mask": None if mask is None else added_to_scores(mask, keys.dtype),
+        "fusion_gates": None if gates is None else gates.expand(len(keys), *gates.shape),
+        "fusion_gate_map": None if gate_map is None else gate_map.unbind(0),
+    }
 
 
 def gate_values(gates: Tensor, gate_map: Tensor | None, hidden: Tensor | None) -> Tensor:
