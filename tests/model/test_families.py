@@ -17,7 +17,8 @@ from factories import (
     make_model,
 )
 from layalign.model import LayAlignModel
-from layalign.model.backbones import attention_layers, project_key_value
+from layalign.model.backbones import attention_layers
+from layalign.model.projections import key_value_heads, key_value_projections
 
 PAIRS = [(family, "bert") for family in LANGUAGE_MODELS] + [
     ("llama", family) for family in ENCODERS if family != "bert"
@@ -102,7 +103,8 @@ def test_projections_are_the_layers_own(family: str) -> None:
     with torch.no_grad():
         cache = llm(input_ids=torch.tensor([[7]]), use_cache=True).past_key_values
         for layer, module in attention.items():
-            key, value = project_key_value(module, seen[layer], seen[layer])
+            projected = [part(seen[layer]) for part in key_value_projections(module)]
+            key, value = key_value_heads(module, *projected)
             torch.testing.assert_close(key, cache.layers[layer].keys, **CLOSE)
             torch.testing.assert_close(value, cache.layers[layer].values, **CLOSE)
 

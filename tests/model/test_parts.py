@@ -16,7 +16,7 @@ from layalign.errors import BackboneError, ConfigError, ShapeError
 from layalign.model import Adapter, LayAlignConfig, LayAlignModel, LayerWiseAligner, fusion
 from layalign.model.backbones import attention_layers
 from layalign.model.fused_layers import fused_attention_name
-from layalign.model.fusion import cross_attention, gate_values
+from layalign.model.fusion import added_to_scores, cross_attention, gate_values
 
 
 def logits(model: LayAlignModel) -> Tensor:
@@ -83,8 +83,9 @@ def test_cross_attention_restated_in_loops(
     q = rng.normal(size=(1, heads, seq_len, size))
     k, v = rng.normal(size=(2, 1, groups, enc_len, size))
     mask = np.array([[True, *(rng.random(enc_len - 1) > 0.4)]])
+    added = added_to_scores(torch.tensor(mask), torch.float64)
     found = cross_attention(
-        *(torch.tensor(a) for a in (q, k, v, mask)), scaling=0.3, softcap=softcap
+        *(torch.tensor(a) for a in (q, k, v)), added, scaling=0.3, softcap=softcap
     ).numpy()
     for head, position in np.ndindex(heads, seq_len):
         group = head // heads_per_group

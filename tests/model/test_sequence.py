@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from layalign.errors import ShapeError
 from layalign.model.sequence import (
@@ -53,6 +54,21 @@ def test_loss_of_even_logits_is_the_logarithm_of_the_vocabulary() -> None:
     logits, labels = torch.zeros(1, 4, 8), torch.tensor([[3, IGNORE_INDEX, 5, 6]])
     assert token_loss(logits, labels).item() == pytest.approx(torch.log(torch.tensor(8.0)).item())
     assert token_loss(logits, labels, 4) == token_loss(logits, labels) / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("vocabulary", [7, 2**18 + 5])  # more than a row at a time, and one
+def test_loss_and_its_gradient_are_those_of_torch(dtype: torch.dtype, vocabulary: int) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 4, vocabulary).to(dtype).requires_grad_()
+    labels = torch.tensor([[-100, 3, -100, 6], [-100, -100, 0, 2]])
+    loss = token_loss(logits, labels, 3)
+    (found,) = torch.autograd.grad(2 * loss, logits)
+    plain = 2 / 3 * F.cross_entropy(logits[:, :-1].float().mT, labels[:, 1:], reduction="sum")
+    (expected,) = torch.autograd.grad(plain, logits)
+    torch.testing.assert_close(2 * loss, plain)
+    torch.testing.assert_close(found, expected)
+    assert found.dtype == dtype
 
 
 def test_shapes_that_differ_are_refused() -> None:

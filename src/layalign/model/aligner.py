@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -44,6 +45,11 @@ class LayerWiseAligner(nn.Module):
         self.project = nn.Linear(width or config.d_enc, config.d_llm)
         self.refine = nn.Linear(config.d_llm, config.d_llm) if config.aligner == "mlp" else None
 
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that gives the states; nothing but the LLM's projections comes after it."""
+        return self.project if self.refine is None else self.refine
+
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Align the layers of one batch.
 
@@ -57,21 +63,35 @@ class LayerWiseAligner(nn.Module):
         Raises:
             ShapeError: The number of layers or the width differs from the config.
         """
+        states = linear_as(self.last, self.before_last(hidden_states))
+        aligned: Tensor = states.transpose(0, 1).unflatten(1, (-1, 2))
+        return aligned
+
+    def before_last(self, hidden_states: Tensor) -> Tensor:
+        """All but the :attr:`last` layer.
+
+        Args:
+            hidden_states: As in :meth:`forward`; fastest if the axis of the layers is the outermost
+                one in memory.
+
+        Returns:
+            ``(2 * n_fused, batch, enc_len, width)``, contiguous.
+
+        Raises:
+            ShapeError: The number of layers or the width differs from the config.
+        """
         if hidden_states.dim() != 4 or hidden_states.shape[1::2] != (self.n_states, self.d_enc):
             raise ShapeError(
                 f"aligner expects (batch, {self.n_states}, enc_len, {self.d_enc}), got "
                 f"{tuple(hidden_states.shape)}; check encoder_layers in the config"
             )
+        layers = hidden_states.transpose(0, 1)
         if self.mean:
-            hidden_states = hidden_states.mean(1, keepdim=True)
-        # As a product from the left the layer axis stays where it is, and nothing is transposed.
-        weight, bias = (p.to(hidden_states.dtype) for p in (self.mix.weight, self.mix.bias))
-        mixed = weight @ hidden_states.flatten(2) + bias[:, None]  # (batch, 2 n_fused, enc_len * d)
-        mixed = F.relu(mixed).unflatten(2, hidden_states.shape[2:])
-        if self.widen is not None:
-            mixed = F.relu(linear_as(self.widen, mixed))
-        states = linear_as(self.project, mixed)  # (batch, 2 n_fused, enc_len, d_llm)
-        if self.refine is not None:
-            states = linear_as(self.refine, F.relu(states))
-        aligned: Tensor = states.unflatten(1, (-1, 2))
-        return aligned
+            layers = layers.mean(0, keepdim=True)
+        weight, bias = (p.to(layers.dtype) for p in (self.mix.weight, self.mix.bias))
+        # In place wherever a gradient does not need what was there: these are the largest tensors.
+        mixed = torch.addmm(bias[:, None], weight, layers.flatten(1)).relu_()
+        mixed = mixed.unflatten(1, layers.shape[1:])
+        for layer in (self.widen, None if self.refine is None else self.project):
+            mixed = mixed if layer is None else linear_as(layer, mixed).relu_()
+        return mixed

@@ -1,4 +1,4 @@
-"""The only file that knows model families: loading the two backbones and reading their parts."""
+"""What is known of model families: loading the two backbones and reading their parts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     MODEL_MAPPING,
@@ -26,6 +25,7 @@ from layalign.embedded import resolve
 from layalign.errors import BackboneError
 from layalign.model.fingerprint import fingerprint
 from layalign.model.lora import add_stored_lora, lora_base, lora_layers
+from layalign.model.projections import PROJECTIONS, projection_names
 
 # Encoder-decoder families whose encoder is a class of its own but not in the text-encoding map.
 # Second entry: how the names in a full checkpoint become the names in the encoder alone.
@@ -37,7 +37,6 @@ _ENCODER_HALVES: dict[str, tuple[type[PreTrainedModel], dict[str, str]]] = {
     "mbart": (MBartEncoder, {r"^model\.encoder\.": "", r"^model\.shared\.": "embed_tokens."}),
 }
 _SOFTMAX_LAYER_TYPES = ("full_attention", "sliding_attention", "chunked_attention")
-_PROJECTIONS = (("k_proj", "v_proj"), ("qkv_proj",), ("query_key_value",))
 
 
 class Backbones(NamedTuple):
@@ -299,11 +298,11 @@ def attention_layers(language_model: PreTrainedModel) -> dict[int, nn.Module]:
         int(module.layer_idx): module
         for module in language_model.get_decoder().modules()
         if getattr(module, "layer_idx", None) is not None
-        and _projections(module)
+        and projection_names(module)
         and (types is None or types[module.layer_idx] in _SOFTMAX_LAYER_TYPES)
     }
     if not found:
-        needed = ", or ".join(" and ".join(names) for names in _PROJECTIONS)
+        needed = ", or ".join(" and ".join(names) for names in PROJECTIONS)
         raise BackboneError(
             f"language model family {language_model.config.model_type!r} is not supported: no "
             f"layer has softmax attention with {needed} and a layer_idx; see "
@@ -323,69 +322,3 @@ def default_language_layers(language_model: PreTrainedModel) -> list[int]:
             stacklevel=2,
         )
     return layers
-
-
-def _projections(module: nn.Module) -> tuple[str, ...]:
-    for names in _PROJECTIONS:
-        if all(isinstance(getattr(module, name, None), nn.Module) for name in names):
-            return names
-    return ()
-
-
-def project_key_value(attention: nn.Module, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Run a layer's own frozen key and value projections over the aligned states.
-
-    A key norm, where the family has one, belongs to the projection: the queries that meet these
-    keys are normalised too. There is no rotary embedding.
-
-    Args:
-        attention: A module from :func:`attention_layers`.
-        keys: Key-side states, ``(batch, enc_len, d_llm)``.
-        values: Value-side states, ``(batch, enc_len, d_llm)``.
-
-    Returns:
-        Keys and values, each ``(batch, n_kv_heads, enc_len, d_head)``.
-    """
-    layer: Any = attention  # each family has its own attributes
-    d_head = int(getattr(layer, "head_dim", None) or layer.head_size)
-    names = _projections(attention)
-    if names == ("k_proj", "v_proj"):
-        key, value = layer.k_proj(keys), layer.v_proj(values)
-    elif names == ("qkv_proj",):
-        n_query = layer.o_proj.in_features
-        n_kv = (layer.qkv_proj.out_features - n_query) // 2
-        key = _rows(layer.qkv_proj, keys, slice(n_query, n_query + n_kv))
-        value = _rows(layer.qkv_proj, values, slice(n_query + n_kv, None))
-    else:  # query_key_value: for each head its query, its key, its value
-        key = layer.query_key_value(keys).unflatten(-1, (-1, 3, d_head))[..., 1, :].flatten(-2)
-        value = layer.query_key_value(values)
-        value = value.unflatten(-1, (-1, 3, d_head))[..., 2, :].flatten(-2)
-    return _normed_heads(attention, key, d_head), _heads(value, d_head)
-
-
-def _heads(x: Tensor, d_head: int) -> Tensor:
-    """Split the last axis into heads: ``(batch, n_kv_heads, enc_len, d_head)``."""
-    split: Tensor = x.unflatten(-1, (-1, d_head))
-    return split.transpose(1, 2)
-
-
-def _rows(layer: nn.Module, x: Tensor, rows: slice) -> Tensor:
-    if type(layer) is nn.Linear:
-        return F.linear(x, layer.weight[rows], None if layer.bias is None else layer.bias[rows])
-    output: Tensor = layer(x)[..., rows]  # quantised or adapted layers cannot be cut
-    return output
-
-
-def _normed_heads(attention: nn.Module, key: Tensor, d_head: int) -> Tensor:
-    """Split into heads, ``(batch, n_kv_heads, enc_len, d_head)``, around the layer's key norm."""
-    norm: Any = getattr(attention, "k_norm", None) or getattr(attention, "k_layernorm", None)
-    if norm is None:
-        return _heads(key, d_head)
-    weight = getattr(norm, "weight", None)
-    if weight is None:  # one norm per head, applied after the split (StableLM)
-        normed: Tensor = norm(_heads(key, d_head))
-        return normed
-    if weight.dim() == 1 and weight.shape[0] == key.shape[-1]:  # over all heads at once (OLMo 2)
-        return _heads(norm(key), d_head)
-    per_head: Tensor = norm(key.unflatten(-1, (-1, d_head)))
-    return per_head.transpose(1, 2)

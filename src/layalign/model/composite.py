@@ -21,6 +21,7 @@ from layalign.model.backbones import (
 from layalign.model.config import LayAlignConfig, check_field_names
 from layalign.model.fused_layers import fuse_layers, project_states
 from layalign.model.hub import commit_of
+from layalign.model.fusion import fusion_keywords
 from layalign.model.lora import insert_lora
 from layalign.model.parts import is_trained
 from layalign.model.sequence import (
@@ -205,9 +206,10 @@ class LayAlignModel(StoredModel, GenerationMixin):
         if self.aligner is None:
             return encoded
         chosen = [output.hidden_states[i] for i in self.config.encoder_layers]
-        states = self.aligner(torch.stack(chosen, 1).to(dtype))
+        mixed = self.aligner.before_last(torch.stack(chosen).to(dtype).transpose(0, 1))
+        gates = self.gates if self.config.gate == "scalar" else None
         encoded["fusion_keys"], encoded["fusion_values"] = project_states(
-            self.language_model, self._fused_layers, states
+            self.language_model, self._fused_layers, mixed, self.aligner.last, gates
         )
         if self.config.mask_encoder_padding:
             encoded["fusion_mask"] = encoder_attention_mask.bool()
@@ -343,16 +345,10 @@ class LayAlignModel(StoredModel, GenerationMixin):
     def _fusion(
         self, keys: Tensor | None, values: Tensor | None, mask: Tensor | None
     ) -> dict[str, Any]:
-        if keys is None or values is None or self.gates is None:
+        if keys is None or values is None:
             return {}
-        return {
-            "fusion_keys": keys.unbind(1),
-            "fusion_values": values.unbind(1),
-            "fusion_mask": mask,
-            "fusion_gates": self.gates.expand(len(keys), *self.gates.shape),
-            "fusion_gate_map": None if self.gate_map is None else self.gate_map.unbind(0),
-            "fusion_layers": self._fused_layers,
-        }
+        gates = None if self.config.gate == "scalar" else self.gates  # those are in the values
+        return fusion_keywords(self._fused_layers, keys, values, mask, gates, self.gate_map)
 
     @torch.no_grad()
     def generate(  # type: ignore[override]

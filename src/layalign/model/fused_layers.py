@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from layalign.errors import BackboneError
-from layalign.model.backbones import attention_layers, project_key_value, token_embedding
+from layalign.model.backbones import attention_layers, token_embedding
 from layalign.model.fusion import FUSED_ATTENTION
+from layalign.model.projections import key_value_heads, key_value_projections, project_after
 
 
 def fuse_layers(
@@ -44,26 +45,37 @@ def fuse_layers(
 
 
 def project_states(
-    language_model: PreTrainedModel, layers: Sequence[int], states: Tensor
+    language_model: PreTrainedModel,
+    layers: Sequence[int],
+    mixed: Tensor,
+    last: nn.Linear,
+    gates: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run the projections of every fused layer over its aligned states.
+    """Run the aligner's last layer and the projections of every fused layer.
 
     Args:
-        language_model: Its layers' own projections are used, with whatever has been added to them.
+        language_model: With fused attention.
         layers: Indices of the fused layers.
-        states: From the aligner, ``(batch, n_fused, 2, enc_len, d_llm)``.
+        mixed: What the aligner's last layer reads, ``(2 * n_fused, batch, enc_len, width)``.
+        last: That layer.
+        gates: Multiply the values of each layer with its gate, ``(n_fused,)``. A gate that is the
+            same for all positions and heads may come before the attention as well as after it, and
+            so is applied once rather than at every step.
 
     Returns:
         Keys and values, each ``(batch, n_fused, n_kv_heads, enc_len, d_head)``.
     """
     attention = attention_layers(language_model)
-    # Taken apart once: a slice for every layer would cost a whole tensor of gradient each.
-    parts = states.flatten(1, 2).unbind(1)
-    projected = [
-        project_key_value(attention[layer], parts[2 * slot], parts[2 * slot + 1])
+    pairs = [key_value_projections(attention[layer]) for layer in layers]
+    projected = project_after(last, [part for pair in pairs for part in pair], mixed)
+    heads = [
+        key_value_heads(attention[layer], projected[2 * slot], projected[2 * slot + 1])
         for slot, layer in enumerate(layers)
     ]
-    return torch.stack([key for key, _ in projected], 1), torch.stack([v for _, v in projected], 1)
+    keys, values = ([pair[side] for pair in heads] for side in (0, 1))
+    if gates is not None:
+        values = [value * gate.to(value.dtype) for value, gate in zip(values, gates, strict=True)]
+    return torch.stack(keys, 1), torch.stack(values, 1)
 
 
 def use_fused_attention(language_model: PreTrainedModel) -> None:

@@ -50,14 +50,15 @@ def cross_attention(
 ) -> Tensor:
     """Let the LLM's queries attend to the aligned encoder states of their row.
 
-    Query heads that share a key/value head are laid out as further positions of that head, so
-    grouped heads are never repeated in memory; there is no causal order among encoder positions.
+    Grouped heads are never repeated in memory. PyTorch's kernel for CPUs reads them as they are;
+    elsewhere query heads that share a key/value head are laid out as further positions of it. There
+    is no causal order among encoder positions.
 
     Args:
         query: ``(batch, n_heads, seq_len, d_head)``, after the rotary embedding.
         keys: ``(batch, n_kv_heads, enc_len, d_head)``, never rotated.
         values: ``(batch, n_kv_heads, enc_len, d_value)``.
-        mask: ``(batch, enc_len)``, True where there is a token; None to attend everywhere.
+        mask: Added to the scores, ``(batch, 1, 1, enc_len)``; None to attend everywhere.
         scaling: Factor on the scores; default ``d_head ** -0.5``.
         softcap: Soft cap on the scores, for models whose self attention has one (Gemma 2).
         fused: Use PyTorch's attention kernel where it can do this. In bfloat16 on a CPU it is
@@ -66,23 +67,67 @@ def cross_attention(
     Returns:
         ``(batch, seq_len, n_heads, d_value)``.
     """
-    batch, n_heads, seq_len, _ = query.shape
+    batch, n_heads, seq_len, d_head = query.shape
     n_kv_heads = keys.shape[1]
-    grouped = query.reshape(batch, n_kv_heads, -1, query.shape[-1])
-    attn_mask = None if mask is None else mask[:, None, None, :]
-    if fused and softcap is None:
+    kernel = fused and softcap is None
+    grouped = kernel and query.is_cpu and n_kv_heads < n_heads
+    if not grouped:
+        query = query.reshape(batch, n_kv_heads, -1, d_head)
+    if kernel:
         context = F.scaled_dot_product_attention(
-            grouped, keys, values, attn_mask=attn_mask, scale=scaling
+            query, keys, values, attn_mask=mask, scale=scaling, enable_gqa=grouped
         )
     else:
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        scores = (grouped @ keys.transpose(-1, -2)).float() * scale
+        scale = d_head**-0.5 if scaling is None else scaling
+        scores = (query @ keys.transpose(-1, -2)).float() * scale
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
-        if attn_mask is not None:
-            scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+        if mask is not None:
+            scores = scores + mask
         context = scores.softmax(-1).to(values.dtype) @ values
     return context.reshape(batch, n_heads, seq_len, -1).transpose(1, 2)
+
+
+def added_to_scores(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Turn a mask into what :func:`cross_attention` takes: nothing at tokens, else a huge loss.
+
+    Args:
+        mask: ``(batch, enc_len)``, True where there is a token.
+        dtype: Of the queries.
+
+    Returns:
+        ``(batch, 1, 1, enc_len)``.
+    """
+    lowest = torch.finfo(dtype).min
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, lowest)[:, None, None, :]
+
+
+def fusion_keywords(
+    layers: tuple[int, ...],
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    gates: Tensor | None = None,
+    gate_map: Tensor | None = None,
+) -> dict[str, Any]:
+    """What a language model is called with, so that its fused attention finds its share.
+
+    Args:
+        layers: Indices of the fused layers.
+        keys: ``(batch, n_fused, n_kv_heads, enc_len, d_head)``.
+        values: The same of the values.
+        mask: ``(batch, enc_len)``, True where there is a token; None to attend everywhere.
+        gates: ``(n_fused,)`` or ``(n_fused, n_heads)``; None if the values are multiplied already.
+        gate_map: ``(n_fused, d_llm)``, for gates that depend on the hidden state.
+    """
+    return {
+        "fusion_layers": layers,
+        "fusion_keys": keys.unbind(1),
+        "fusion_values": values.unbind(1),
+        "fusion_mask": None if mask is None else added_to_scores(mask, keys.dtype),
+        "fusion_gates": None if gates is None else gates.expand(len(keys), *gates.shape),
+        "fusion_gate_map": None if gate_map is None else gate_map.unbind(0),
+    }
 
 
 def gate_values(gates: Tensor, gate_map: Tensor | None, hidden: Tensor | None) -> Tensor:
@@ -173,7 +218,6 @@ def _with_fusion(
         if fusion_keys is None or layer not in fusion_layers:
             return output, weights
         assert fusion_values is not None
-        assert fusion_gates is not None
         slot = fusion_layers.index(layer)
         context = cross_attention(
             query,
@@ -184,9 +228,11 @@ def _with_fusion(
             softcap=kwargs.get("softcap"),
             fused=fused,
         )
-        own_map = None if fusion_gate_map is None else fusion_gate_map[slot]
-        gate = gate_values(fusion_gates[:, slot], own_map, fusion_hidden)
-        added = (gate.to(context.dtype) * context).reshape(output.shape)
+        if fusion_gates is not None:
+            own_map = None if fusion_gate_map is None else fusion_gate_map[slot]
+            gate = gate_values(fusion_gates[:, slot], own_map, fusion_hidden)
+            context = gate.to(context.dtype) * context
+        added = context.reshape(output.shape)
         if fusion_watch is not None:
             fusion_watch(layer, output, added)
         return output + added, weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,8 +123,42 @@ def token_loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = 
         labels: ``(batch, seq_len)``, -100 is ignored.
         num_items: Divide the sum by this number; None for the mean over the targets.
     """
-    targets = labels[:, 1:]
-    keep = targets != IGNORE_INDEX
-    loss = F.cross_entropy(logits[:, :-1][keep].float(), targets[keep], reduction="sum")
-    count = keep.sum() if num_items is None else num_items
-    return loss / count
+    targets = F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX).flatten()
+    count = (targets != IGNORE_INDEX).sum() if num_items is None else num_items
+    total: Tensor = _SummedLoss.apply(logits.flatten(0, 1), targets)  # type: ignore[no-untyped-call]
+    return total / count
+
+
+class _SummedLoss(torch.autograd.Function):
+    """Sum of the cross entropies of rows of logits, a few rows at a time.
+
+    The logits are the largest tensors of a training step. PyTorch's own function makes several of
+    their size, in float32; this one makes their gradient and nothing else, in their own type, and
+    on a CPU what it works on stays in the cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        parts = [part.float().logsumexp(-1) for part in logits.split(_rows_at_a_time(logits))]
+        norms = torch.cat(parts)
+        ctx.save_for_backward(logits, targets, norms)
+        chosen = logits.gather(1, targets.clamp(min=0)[:, None])[:, 0].float()
+        return (norms - chosen).masked_fill(targets == IGNORE_INDEX, 0).sum()
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:
+        logits, targets, norms = ctx.saved_tensors
+        gradient = torch.empty_like(logits)
+        factors = outer.expand(len(targets)).masked_fill(targets == IGNORE_INDEX, 0)[:, None]
+        rows = (logits, norms[:, None], targets.clamp(min=0)[:, None], factors, gradient)
+        size = _rows_at_a_time(logits)
+        for part, norm, target, factor, out in zip(*(t.split(size) for t in rows), strict=True):
+            share = (part.float() - norm).exp_()  # the model's probabilities
+            share.scatter_add_(1, target, torch.full_like(norm, -1.0))
+            out.copy_(share.mul_(factor))
+        return gradient, None
+
+
+def _rows_at_a_time(logits: Tensor) -> int:
+    """Rows whose float32 copies a CPU keeps in its cache, or a GPU hardly notices."""
+    return max(1, 2 ** (18 if logits.is_cpu else 26) // logits.shape[1])
