@@ -110,7 +110,7 @@ def load_encoder(
     Raises:
         BackboneError: There is no such model, or its family has no encoder we can use.
     """
-    config = _load_config(name_or_path, "encoder", revision)
+    config = load_config(name_or_path, "encoder", revision)
     half = encoder_half(config)
     if half.key_mapping:
         kwargs["key_mapping"] = half.key_mapping
@@ -136,7 +136,7 @@ def _load_language_model(
     """Return the model and its fingerprint."""
     base = lora_base(resolve(name_or_path), revision)
     if base is None:
-        config = _load_config(name_or_path, "language model", revision)
+        config = load_config(name_or_path, "language model", revision)
         model = _load(
             AutoModelForCausalLM,
             name_or_path,
@@ -169,8 +169,8 @@ def outline_backbones(
     base = lora_base(resolve(str(language_model)), language_model_revision)
     name, revision = base or (str(language_model), language_model_revision)
     outlines = (
-        outline_encoder(_load_config(str(encoder), "encoder", encoder_revision)),
-        outline_language_model(_load_config(name, "language model", revision)),
+        outline_encoder(load_config(str(encoder), "encoder", encoder_revision)),
+        outline_language_model(load_config(name, "language model", revision)),
     )
     for outline, given in zip(outlines, (encoder, language_model), strict=True):
         outline.name_or_path = outline.config.name_or_path = str(given)
@@ -245,7 +245,12 @@ def encoder_half(config: PreTrainedConfig) -> EncoderHalf:
     return EncoderHalf(model_class, key_mapping, {"add_pooling_layer": False} if has_pooler else {})
 
 
-def _load_config(name_or_path: str, role: str, revision: str | None) -> PreTrainedConfig:
+def load_config(name_or_path: str, role: str, revision: str | None = None) -> PreTrainedConfig:
+    """Read the configuration of a folder, a file, a hub id or an embedded model.
+
+    Raises:
+        BackboneError: There is none; ``role`` says for what in the message.
+    """
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             resolve(name_or_path), revision=revision
