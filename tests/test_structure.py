@@ -28,6 +28,7 @@ LEVELS = {
     "generation": 7,
     "analysis": 7,
     "comparison": 7,
+    "bench": 7,
     "report": 8,
     "quickstart": 8,
     "cli": 9,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from layalign import __version__
 from layalign.cli import (
     analyze,
+    bench,
     compare,
     convert,
     data,
@@ -29,7 +30,7 @@ from layalign.errors import LayAlignError
 
 COMMANDS = (
     *(quickstart, data, train, compare, evaluate, analyze, report),
-    *(generate, models, inspect, convert),
+    *(generate, models, inspect, convert, bench),
 )
 INTERRUPTED = 130
 BROKEN_PIPE = 141

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -14,19 +13,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 from layalign.embedded.registry import MODELS
 from layalign.errors import ConfigError, nearest
 from layalign.model.backbones import load_config
-
-_MT5_XL = "mt5:layers=24,width=2048,heads=32,head_dim=64,ff=5120,vocab=250112"
-_LLAMA_2_7B = "llama:layers=32,width=4096,heads=32,ff=11008,vocab=32000"
-PUBLISHED: Mapping[str, str] = MappingProxyType(
-    {
-        "google/mt5-xl": _MT5_XL,
-        "meta-math/MetaMath-7B-V1.0": _LLAMA_2_7B.replace("32000", "32001"),
-        "meta-llama/Llama-2-7b-hf": _LLAMA_2_7B,
-        "LLaMAX/LLaMAX2-7B-X-CSQA": _LLAMA_2_7B,
-        "LLaMAX/LLaMAX2-7B-XNLI": _LLAMA_2_7B,
-    }
-)
-"""The paper's backbones, known without a network."""
+from layalign.model.known_sizes import known_config
 
 # What a word may be called in a family's configuration; the first name that it has counts.
 _WORDS = {
@@ -48,8 +35,8 @@ def backbone_config(text: str, role: str) -> PreTrainedConfig:
     Numbers are a family of transformers, a colon and sizes: ``layers``, ``width`` and ``heads``,
     and, if they are not as many key/value heads as heads, width / heads a head and 4 * width in
     the feed-forward part, ``kv_heads``, ``head_dim`` and ``ff``. ``vocab`` and any field of the
-    family's configuration have its defaults. Names of :data:`PUBLISHED` and of the embedded models
-    stand for their sizes.
+    family's configuration have its defaults. Names of the embedded models and of
+    :data:`~layalign.model.known_sizes.KNOWN_SIZES` stand for their sizes.
 
     Args:
         text: Such as ``llama:layers=8,width=512,heads=8``, a name, a configuration file, a folder
@@ -60,14 +47,13 @@ def backbone_config(text: str, role: str) -> PreTrainedConfig:
         ConfigError: Numbers are not valid.
         BackboneError: There is no such configuration.
     """
-    text = PUBLISHED.get(text, text)
     if re.match(r"[\w-]+:.*=", text):
         return _from_numbers(text)
     if text in MODELS:
         values = dict(MODELS[text].facts.config)
         config: PreTrainedConfig = CONFIG_MAPPING[values.pop("model_type")](**values)
         return config
-    return load_config(text, role)
+    return known_config(text) or load_config(text, role)
 
 
 def _from_numbers(text: str) -> PreTrainedConfig:
