@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -255,8 +256,9 @@ def load_config(name_or_path: str, role: str, revision: str | None = None) -> Pr
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             resolve(name_or_path), revision=revision
         )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        # Sizes that do not go together are an error of the last kind, whose last line says which.
+        reason = str(error).splitlines()[-isinstance(error, StrictDataclassError)].strip()
         raise BackboneError(
             f"cannot load the {role} {name_or_path!r}: {reason}; expected a folder with "
             "config.json and weights, or a Hugging Face model id"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -50,7 +51,7 @@ def backbone_config(text: str, role: str) -> PreTrainedConfig:
     if re.match(r"[\w-]+:.*=", text):
         return _from_numbers(text)
     if text in MODELS:
-        values = dict(MODELS[text].facts.config)
+        values: dict[str, Any] = dict(MODELS[text].facts.config)
         config: PreTrainedConfig = CONFIG_MAPPING[values.pop("model_type")](**values)
         return config
     return known_config(text) or load_config(text, role)
@@ -68,6 +69,7 @@ def _from_numbers(text: str) -> PreTrainedConfig:
     model_class: Any = CONFIG_MAPPING[family]
     names = _Names(model_class)
     values = {names.find(word): value for word, value in _implied(given).items() if word in names}
+    values |= dict.fromkeys(names.ids_from(given.get("vocab", math.inf)), 0)
     for word, value in given.items():
         if word not in names:
             known = [*(word for word in _WORDS if word in names), *names.fields]
@@ -110,10 +112,10 @@ def _implied(given: Mapping[str, Any]) -> dict[str, int]:
 
 
 class _Names:
-    """What a family's configuration calls its fields."""
+    """What a family's configuration calls its fields, with their defaults."""
 
     def __init__(self, model_class: Any) -> None:
-        self.fields = sorted(model_class().to_dict())
+        self.fields: Mapping[str, Any] = model_class().to_dict()
         self.aliases: Mapping[str, str] = model_class.attribute_map
 
     def __contains__(self, word: str) -> bool:
@@ -123,3 +125,11 @@ class _Names:
         """The field that a word, or the field's own name, stands for."""
         names = [self.aliases.get(name, name) for name in _WORDS.get(word, (word,))]
         return next((name for name in names if name in self.fields), names[-1])
+
+    def ids_from(self, vocabulary: float) -> list[str]:
+        """Fields of special tokens that a smaller vocabulary does not have."""
+        return [
+            name
+            for name, value in self.fields.items()
+            if name.endswith("_token_id") and isinstance(value, int) and value >= vocabulary
+        ]
