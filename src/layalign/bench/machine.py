@@ -67,7 +67,7 @@ class Machine:
 
         Returns:
             The figures of :class:`Timed`, and of ours ``tokens_per_second``, ``peak_gib``,
-            ``tflops_per_second``, and ``matmul_share`` and ``copy_share``, where 1 is all that the
+            ``work_gib``, ``tflops_per_second``, and ``matmul_share`` and ``copy_share``, where 1 is all that the
             machine can do.
         """
         timed = time_runs(runs, device=self.device, repeats=repeats)
@@ -76,6 +76,7 @@ class Machine:
             **timed.figures(),
             "tokens_per_second": tokens / seconds,
             "peak_gib": timed.peak_gib,
+            "work_gib": timed.work_gib,
             "tflops_per_second": timed.flops / seconds / 1e12,
             "matmul_share": timed.flops / seconds / self.flops,
             "copy_share": weight_bytes / seconds / self.bytes,

@@ -6,12 +6,18 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from layalign.errors import ConfigError
-from layalign.memory import peak_memory_gib, reset_peak_memory
+from layalign.memory import (
+    memory_gib,
+    peak_memory_gib,
+    reset_peak_memory,
+    return_freed_memory,
+)
 
 Run = Callable[[], object]
 LAYALIGN, BARE, PUBLISHED = "layalign", "bare", "published"
@@ -29,7 +35,10 @@ class Timed:
     """Operations of the matrix products of a run of ours."""
 
     peak_gib: float | None
-    """Most memory of the process during that run, GiB."""
+    """Most memory during that run, weights and all, GiB."""
+
+    work_gib: float | None
+    """How much of it was not there before that run."""
 
     def median(self, name: str) -> float:
         """Median of the seconds of a way."""
@@ -76,25 +85,27 @@ def time_runs(runs: Mapping[str, Run], *, device: str, repeats: int) -> Timed:
     """
     if repeats < MIN_REPEATS:
         raise ConfigError(f"repeats is {repeats}; expected at least {MIN_REPEATS}")
-    flops, peak = 0, None
-    for name, run in runs.items():
-        if name == LAYALIGN:
-            flops, peak = observe(run)
-        else:
-            run()
+    seen = observe(runs[LAYALIGN])
+    for name in runs:
+        if name != LAYALIGN:
+            runs[name]()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
             seconds[name].append(seconds_of(run, device))
-    return Timed(seconds=seconds, flops=flops, peak_gib=peak)
+    return Timed(seconds=seconds, **seen)
 
 
-def observe(run: Run) -> tuple[int, float | None]:
-    """Operations of a run's matrix products, and the most memory during it, GiB."""
+def observe(run: Run) -> dict[str, Any]:
+    """Run once and see what it takes beside time: the other fields of :class:`Timed`."""
+    return_freed_memory()
     reset_peak_memory()
+    before = memory_gib()
     with FlopCounterMode(display=False) as counter:
         run()
-    return int(counter.get_total_flops()), peak_memory_gib()
+    peak = peak_memory_gib()
+    work = None if before is None or peak is None else max(peak - before, 0.0)
+    return {"flops": int(counter.get_total_flops()), "peak_gib": peak, "work_gib": work}
 
 
 def seconds_of(run: Run, device: str) -> float:

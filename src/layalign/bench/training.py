@@ -57,7 +57,7 @@ def bench_training(
     memory = []
     for stage, batch, own in planned:  # first, while there is nothing in this process
         _tell(progress, f"memory of a {stage.value} step, batch {batch}")
-        memory.append(memory_figures(_own_steps, _bare_steps, setup, own, batch))
+        memory.append(step_memory(setup, own, batch))
     model, machine = setup.model(), Machine.measure(setup)
     rows = []
     for (stage, batch, own), taken in zip(planned, memory, strict=True):
@@ -139,6 +139,11 @@ def bare_step(language_model: PreTrainedModel, embeddings: Tensor, labels: Tenso
         use_cache=False,
     )
     token_loss(output.logits, labels[:, kept]).backward()
+
+
+def step_memory(setup: Setup, lengths: Lengths, batch: int) -> dict[str, float | None]:
+    """What :func:`memory_figures` says of a step on examples of these lengths."""
+    return memory_figures(_own_steps, _bare_steps, setup, lengths, batch)
 
 
 def _own_steps(setup: Setup, lengths: Lengths, batch: int) -> None:
