@@ -52,6 +52,10 @@ class Growth:
     sizes: Sequence[int]
     rows: Sequence[dict[str, Any]]
 
+    def by_size(self) -> dict[str, dict[str, Any]]:
+        """All figures, for a file."""
+        return {str(size): row for size, row in zip(self.sizes, self.rows, strict=True)}
+
     def values(self, series: str) -> list[float]:
         """One figure of every row."""
         return [row[series] for row in self.rows]
@@ -125,6 +129,7 @@ def plot(found: Sequence[Growth], path: Path) -> None:
     panels[1][0].legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
 
 
 def main() -> None:
@@ -141,7 +146,7 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     write_json(
         args.output / "growth.json",
-        {growth.axis: dict(zip(map(str, growth.sizes), growth.rows)) for growth in found},
+        {growth.axis: growth.by_size() for growth in found},
     )
     plot(found, PAGE.parent / "figures" / "growth.svg" if args.docs else args.output / "growth.svg")
     if args.docs:

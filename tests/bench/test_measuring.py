@@ -21,6 +21,7 @@ from layalign.bench import (
     checkpoint_setup,
     fresh,
     loading,
+    machine,
     training,
 )
 from layalign.bench.generation import generation_runs
@@ -31,7 +32,6 @@ from layalign.bench.training import bare_inputs, bare_step, training_runs
 from layalign.errors import BackboneError, ConfigError
 from layalign.model import LayAlignModel
 from layalign.train.footprint import Lengths
-from layalign.train.stages import Stage
 
 SETUP = Setup(
     encoder="mt5:layers=2,width=16,heads=2,vocab=50",
@@ -44,14 +44,16 @@ MEASURED = ("seconds", "tokens_per_second", "tflops_per_second", "matmul_share",
 
 
 @pytest.fixture(autouse=True)
-def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure memory in this process: what is run, not what comes out."""
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No processes of their own for memory, and ceilings that are none."""
 
     def figures(own: Any, alone: Any, *args: Any) -> dict[str, float | None]:
         for function in (own, alone):
             function(*args)
         return {"memory_gib": 2.0, "bare_memory_gib": 1.0, "memory_ratio": 2.0}
 
+    monkeypatch.setattr(machine, "_SECONDS", 0.01)
+    monkeypatch.setattr(machine, "_CPU_SIZES", (64, 2**10))
     monkeypatch.setattr(training, "memory_figures", figures)
     monkeypatch.setattr(loading, "memory_figures", figures)
 
@@ -223,7 +225,3 @@ def _hold(count: int) -> None:
 
 def _hold_less(count: int) -> None:
     torch.ones(count // 2)
-
-
-def test_no_stage_is_forgotten() -> None:
-    assert [stage.value for stage in Stage] == ["translation", "task"]

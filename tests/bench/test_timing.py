@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from layalign.bench.timing import Timed, observe, time_runs
+from layalign.bench.timing import Timed, check_repeats, observe, time_runs
 from layalign.errors import ConfigError
 
 
@@ -42,4 +42,4 @@ def test_operations_are_those_of_the_product() -> None:
 
 def test_too_few_rounds() -> None:
     with pytest.raises(ConfigError, match="repeats is 4; expected at least 5"):
-        time_runs({"layalign": lambda: None}, device="cpu", repeats=4)
+        check_repeats(4)

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from layalign.bench.machine import Machine, read_bytes
 from layalign.bench.published import bare, can_restate, published_generate
 from layalign.bench.setup import LENGTHS, Progress, Setup, make_inputs
-from layalign.bench.timing import BARE, LAYALIGN, PUBLISHED, Run
+from layalign.bench.timing import BARE, LAYALIGN, PUBLISHED, Run, check_repeats
 from layalign.model import LayAlignModel
 from layalign.train.footprint import Lengths
 
@@ -50,6 +50,7 @@ def bench_generation(
     Raises:
         LayAlignError: The backbones cannot be loaded, or there are too few rounds.
     """
+    check_repeats(repeats)
     lengths = dataclasses.replace(lengths, target=0)
     model, machine = setup.model(), Machine.measure(setup)
     once = read_bytes(model) - read_bytes(model.language_model)

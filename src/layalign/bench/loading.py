@@ -14,7 +14,7 @@ import torch
 from layalign.bench.fresh import memory_figures
 from layalign.bench.machine import Machine
 from layalign.bench.setup import Progress, Setup
-from layalign.bench.timing import BARE, LAYALIGN, Run, time_runs
+from layalign.bench.timing import BARE, LAYALIGN, Run, check_repeats, time_runs
 from layalign.model import LayAlignModel
 from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER, backbone_places, find_folder
 
@@ -42,6 +42,7 @@ def bench_loading(
     Raises:
         LayAlignError: Something cannot be loaded, or there are too few rounds.
     """
+    check_repeats(repeats)
     with _on_disk(setup, checkpoint) as place:
         if progress is not None:
             progress("load")

@@ -67,8 +67,8 @@ class Machine:
 
         Returns:
             The figures of :class:`Timed`, and of ours ``tokens_per_second``, ``peak_gib``,
-            ``work_gib``, ``tflops_per_second``, and ``matmul_share`` and ``copy_share``, where 1 is all that the
-            machine can do.
+            ``work_gib``, ``tflops_per_second``, and ``matmul_share`` and ``copy_share``, where 1
+            is all that the machine can do.
         """
         timed = time_runs(runs, device=self.device, repeats=repeats)
         seconds = timed.median(LAYALIGN)

@@ -21,7 +21,7 @@ from layalign.memory import (
 
 Run = Callable[[], object]
 LAYALIGN, BARE, PUBLISHED = "layalign", "bare", "published"
-MIN_REPEATS = 5
+_MIN_REPEATS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,16 @@ class Timed:
         }
 
 
+def check_repeats(repeats: int) -> None:
+    """See that there are enough rounds for a median to mean something.
+
+    Raises:
+        ConfigError: There are too few.
+    """
+    if repeats < _MIN_REPEATS:
+        raise ConfigError(f"repeats is {repeats}; expected at least {_MIN_REPEATS}")
+
+
 def time_runs(runs: Mapping[str, Run], *, device: str, repeats: int) -> Timed:
     """Run every way in turn, round after round, so that a slow spell of the machine meets all.
 
@@ -79,12 +89,7 @@ def time_runs(runs: Mapping[str, Run], *, device: str, repeats: int) -> Timed:
         runs: By name, :data:`LAYALIGN` among them.
         device: Where they run.
         repeats: Timed rounds.
-
-    Raises:
-        ConfigError: There are too few rounds for a median to mean something.
     """
-    if repeats < MIN_REPEATS:
-        raise ConfigError(f"repeats is {repeats}; expected at least {MIN_REPEATS}")
     seen = observe(runs[LAYALIGN])
     for name in runs:
         if name != LAYALIGN:

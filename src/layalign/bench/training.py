@@ -14,7 +14,7 @@ from layalign.bench.fresh import memory_figures
 from layalign.bench.machine import Machine, read_bytes
 from layalign.bench.published import bare, can_restate, published_loss
 from layalign.bench.setup import LENGTHS, Progress, Setup, make_inputs
-from layalign.bench.timing import BARE, LAYALIGN, PUBLISHED, Run
+from layalign.bench.timing import BARE, LAYALIGN, PUBLISHED, Run, check_repeats
 from layalign.model import LayAlignModel
 from layalign.model.sequence import IGNORE_INDEX, label_positions, token_loss
 from layalign.train.footprint import Lengths
@@ -53,6 +53,7 @@ def bench_training(
     Raises:
         LayAlignError: The backbones cannot be loaded, or there are too few rounds.
     """
+    check_repeats(repeats)
     planned = [(stage, batch, _of_stage(lengths, stage)) for stage in stages for batch in batches]
     memory = []
     for stage, batch, own in planned:  # first, while there is nothing in this process
