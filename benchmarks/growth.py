@@ -37,9 +37,10 @@ LABELS = {
     "layers": "LLM layers",
     "width": "LLM width",
 }
+FIGURE = "figures/growth.svg"  # as the page links to it
 SERIES = {
-    "seconds": "LayAlign, seconds",
-    "bare_seconds": "Bare LLM, seconds",
+    "seconds": "LayAlign, s",
+    "bare_seconds": "Bare LLM, s",
     "work_gib": "LayAlign, GiB beside the weights",
 }
 
@@ -98,18 +99,19 @@ def _setup(at: dict[str, int], device: str) -> Setup:
 
 
 def table(found: Sequence[Growth]) -> str:
-    """Exponents, and what lies between the smallest and the largest size."""
+    """Of every axis the ends, what was measured there, and the exponents."""
+    columns = ["Size", "From … to"]
+    for label in SERIES.values():
+        columns += [label, "Exponent"]
     rows = []
     for growth in found:
-        slopes = [growth.exponent(name) for name in SERIES]
-        rows.append(
-            (
-                LABELS[growth.axis],
-                f"{growth.sizes[0]} … {growth.sizes[-1]}",
-                *("-" if slope is None else f"{slope:.2f}" for slope in slopes),
-            )
-        )
-    return markdown(("Size", "From … to", *SERIES.values()), rows)
+        cells = [LABELS[growth.axis], f"{growth.sizes[0]} … {growth.sizes[-1]}"]
+        for name in SERIES:
+            first, *_, last = growth.values(name)
+            slope = growth.exponent(name)
+            cells += ["-", "-"] if slope is None else [f"{first:.3g} … {last:.3g}", f"{slope:.2f}"]
+        rows.append(cells)
+    return markdown(columns, rows)
 
 
 def plot(found: Sequence[Growth], path: Path) -> None:
@@ -148,9 +150,9 @@ def main() -> None:
         args.output / "growth.json",
         {growth.axis: growth.by_size() for growth in found},
     )
-    plot(found, PAGE.parent / "figures" / "growth.svg" if args.docs else args.output / "growth.svg")
+    plot(found, PAGE.parent / FIGURE if args.docs else args.output / "growth.svg")
     if args.docs:
-        fill("growth", text)
+        fill("growth", f"![Time and memory against five sizes]({FIGURE})\n\n{text}")
 
 
 if __name__ == "__main__":

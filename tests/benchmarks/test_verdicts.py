@@ -82,7 +82,9 @@ def test_growth_is_found_and_shown(tmp_path: Path) -> None:
         Growth("layers", sizes, [{**row, "work_gib": None} for row in rows]).exponent("work_gib")
         is None
     )
-    assert table([found]).splitlines()[-1] == "| LLM layers | 2 … 8 | 2.00 | 0.50 | 1.00 |"
+    assert table([found]).splitlines()[-1] == (
+        "| LLM layers | 2 … 8 | 12 … 192 | 2.00 | 7.07 … 14.1 | 0.50 | 0.2 … 0.8 | 1.00 |"
+    )
     plot([found, found], tmp_path / "figures" / "growth.svg")
     assert (tmp_path / "figures" / "growth.svg").read_text("utf-8").count("<svg") == 1
 
