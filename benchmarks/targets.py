@@ -22,7 +22,7 @@ from tables import fill, markdown
 
 SMALL = {
     "encoder": "mt5:layers=6,width=256,heads=4,ff=640,vocab=8000",
-    "llm": "llama:layers=8,width=512,heads=8,ff=1376,vocab=8000",
+    "llm": "llama:layers=8,width=512,heads=8,ff=1376,vocab=4000",
 }
 PAIR = {"encoder": "multilingual-e5-small", "llm": "smollm2-135m-instruct"}
 PAPER = {"encoder": "google/mt5-xl", "llm": "meta-llama/Llama-2-7b-hf"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from layalign.bench import (
     bench_loading,
     bench_training,
     checkpoint_setup,
-    fresh,
     loading,
     machine,
+    memory,
     training,
 )
 from layalign.bench.generation import generation_runs
@@ -29,7 +30,7 @@ from layalign.bench.machine import read_bytes
 from layalign.bench.report import print_bench
 from layalign.bench.setup import make_inputs
 from layalign.bench.training import bare_inputs, bare_step, training_runs
-from layalign.errors import BackboneError, ConfigError
+from layalign.errors import BackboneError, ConfigError, EvaluationError
 from layalign.model import LayAlignModel
 from layalign.train.footprint import Lengths
 
@@ -212,9 +213,27 @@ def test_what_cannot_be_made() -> None:
         bench_generation(SETUP, repeats=4)
 
 
+def test_more_than_an_encoder_can_read() -> None:
+    bert = replace(SETUP, encoder="bert:layers=1,width=16,heads=2,vocab=50").model()
+    with pytest.raises(ConfigError, match="513 tokens; expected at most 512"):
+        make_inputs(bert, replace(LENGTHS, encoder=513), 1)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), BrokenProcessPool()]
+)
+def test_too_little_memory(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Setup) -> None:
+        raise error
+
+    monkeypatch.setattr(Setup, "model", fail)
+    with pytest.raises(EvaluationError, match="take smaller batches"):
+        bench_generation(SETUP)
+
+
 @pytest.mark.slow
 def test_memory_in_a_process_of_its_own() -> None:
-    held = fresh.memory_figures(_hold, _hold_less, 2**25)
+    held = memory.memory_figures(_hold, _hold_less, 2**25)
     assert held["memory_ratio"] == pytest.approx(2, rel=0.2)
     assert held["bare_memory_gib"] * 2**30 == pytest.approx(2**26, rel=0.2)
 

@@ -11,13 +11,15 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from layalign.bench.machine import Machine, read_bytes
+from layalign.bench.memory import enough_memory
 from layalign.bench.published import bare, can_restate, published_generate
-from layalign.bench.setup import LENGTHS, Progress, Setup, make_inputs
+from layalign.bench.setup import LENGTHS, Progress, Setup, make_inputs, random_ids, silent
 from layalign.bench.timing import BARE, LAYALIGN, PUBLISHED, Run, check_repeats
 from layalign.model import LayAlignModel
 from layalign.train.footprint import Lengths
 
 
+@enough_memory()
 def bench_generation(
     setup: Setup,
     *,
@@ -26,7 +28,7 @@ def bench_generation(
     lengths: Lengths = LENGTHS,
     repeats: int = 5,
     published: bool = True,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Generate the same number of tokens in every way.
 
@@ -48,7 +50,8 @@ def bench_generation(
         ``docs/performance.md``.
 
     Raises:
-        LayAlignError: The backbones cannot be loaded, or there are too few rounds.
+        LayAlignError: The backbones cannot be loaded, there are too few rounds, or too little
+            memory.
     """
     check_repeats(repeats)
     lengths = dataclasses.replace(lengths, target=0)
@@ -57,8 +60,7 @@ def bench_generation(
     rows = []
     for count in new_tokens:
         for batch in batches:
-            if progress is not None:
-                progress(f"{count} new tokens, batch {batch}")
+            progress(f"{count} new tokens, batch {batch}")
             inputs = make_inputs(model, lengths, batch, seed=setup.seed)
             figures = machine.row(
                 generation_runs(model, inputs, count, published=published),
@@ -81,9 +83,9 @@ def generation_runs(
         new_tokens: How many.
         published: Whether the published computation is wanted.
     """
-    length, vocabulary = _sequence_length(model, inputs), model.config.text_config.vocab_size
+    length = _sequence_length(model, inputs)
     shape = (len(inputs["encoder_input_ids"]), length)
-    ids = torch.randint(vocabulary, shape, device=model.device)
+    ids = random_ids(model.config.text_config.vocab_size, shape).to(model.device)
     mask = torch.ones_like(ids)
     config = GenerationConfig(
         min_new_tokens=new_tokens, max_new_tokens=new_tokens, do_sample=False, pad_token_id=0

@@ -11,20 +11,21 @@ from typing import Any
 
 import torch
 
-from layalign.bench.fresh import memory_figures
 from layalign.bench.machine import Machine
-from layalign.bench.setup import Progress, Setup
+from layalign.bench.memory import enough_memory, memory_figures
+from layalign.bench.setup import Progress, Setup, silent
 from layalign.bench.timing import BARE, LAYALIGN, Run, check_repeats, time_runs
 from layalign.model import LayAlignModel
 from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER, backbone_places, find_folder
 
 
+@enough_memory()
 def bench_loading(
     setup: Setup,
     *,
     checkpoint: str | None = None,
     repeats: int = 5,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Load in turn; after the first time the files are in the system's cache.
 
@@ -40,12 +41,11 @@ def bench_loading(
         as in :func:`bench_generation`, ``weights_gib``, and memory as in :func:`bench_training`.
 
     Raises:
-        LayAlignError: Something cannot be loaded, or there are too few rounds.
+        LayAlignError: Something cannot be loaded, there are too few rounds, or too little memory.
     """
     check_repeats(repeats)
     with _on_disk(setup, checkpoint) as place:
-        if progress is not None:
-            progress("load")
+        progress("load")
         memory = memory_figures(_load, _load_bare, *place)
         runs: dict[str, Run] = {LAYALIGN: lambda: _load(*place), BARE: lambda: _load_bare(*place)}
         timed = time_runs(runs, device=setup.device, repeats=repeats)

@@ -43,9 +43,9 @@ class Machine:
         """Find out on the device and in the type of a setup; it takes about a second."""
         device = setup.device
         size, count = _CPU_SIZES if torch.device(device).type == "cpu" else _GPU_SIZES
-        shape = (size, size)
-        left, right = (torch.randn(shape, device=device).to(setup.torch_dtype) for _ in range(2))
-        product = torch.empty_like(left)
+        numbers = torch.linspace(-1, 1, size * size, device=device).to(setup.torch_dtype)
+        left = numbers.view(size, size)
+        right, product = left.flip(0), torch.empty_like(left)
         source = torch.zeros(count, device=device)
         target = torch.ones_like(source)
         return cls(

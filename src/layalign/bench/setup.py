@@ -18,15 +18,19 @@ from layalign.model.sequence import IGNORE_INDEX
 from layalign.model.sizes import backbone_config
 from layalign.train.footprint import Lengths
 
+DTYPES = ("float32", "bfloat16", "float16")
+_FIRST_ID = 3
+_GATE = 0.1  # standard deviation of the opened gates
+
 LENGTHS = Lengths(encoder=64, prompt=64, target=64)
 """What every example has if nothing else is said: a question of some sentences."""
 
 Progress = Callable[[str], None]
 """Told what is measured next."""
 
-DTYPES = ("float32", "bfloat16", "float16")
-_FIRST_ID = 3  # smaller ones are often special
-_GATE = 0.1  # standard deviation of the opened gates
+
+def silent(what: str) -> None:
+    """Progress that nobody wants to see."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +138,12 @@ class Setup:
             yield
 
 
+def random_ids(vocabulary: int, shape: tuple[int, int], seed: int = 0) -> Tensor:
+    """Tokens of a vocabulary, without the first few, which are often special."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(_FIRST_ID, vocabulary, shape, generator=generator)
+
+
 def usual_device() -> str:
     """A GPU if there is one, else the processor."""
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -169,19 +179,22 @@ def make_inputs(
 
     Returns:
         Arguments of the model's ``forward``, or without targets of its ``generate``.
+
+    Raises:
+        ConfigError: The encoder cannot read as many tokens.
     """
-    device = model.device
-    generator = torch.Generator().manual_seed(seed)
-
-    def tokens(vocabulary: int, length: int) -> Tensor:
-        ids = torch.randint(_FIRST_ID, vocabulary, (batch, length), generator=generator)
-        return ids.to(device)
-
-    ids = tokens(model.config.encoder_config.vocab_size, lengths.encoder)
+    longest = getattr(model.config.encoder_config, "max_position_embeddings", None)
+    if longest is not None and lengths.encoder > longest:
+        raise ConfigError(
+            f"the encoder's input has {lengths.encoder} tokens; expected at most {longest}, which "
+            "is all that this encoder can read"
+        )
+    shape, device = (batch, lengths.encoder), model.device
+    ids = random_ids(model.config.encoder_config.vocab_size, shape, seed).to(device)
     inputs = {"encoder_input_ids": ids, "encoder_attention_mask": torch.ones_like(ids)}
     length = lengths.prompt + targets * lengths.target
     if length:
-        text = tokens(model.config.text_config.vocab_size, length)
+        text = random_ids(model.config.text_config.vocab_size, (batch, length), seed).to(device)
         inputs |= {"input_ids": text, "attention_mask": torch.ones_like(text)}
     if targets:
         labels = text.clone()

@@ -10,18 +10,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from layalign.bench.fresh import memory_figures
 from layalign.bench.machine import Machine, read_bytes
+from layalign.bench.memory import enough_memory, memory_figures
 from layalign.bench.published import bare, can_restate, published_loss
-from layalign.bench.setup import LENGTHS, Progress, Setup, make_inputs
+from layalign.bench.setup import LENGTHS, Progress, Setup, make_inputs, random_ids, silent
 from layalign.bench.timing import BARE, LAYALIGN, PUBLISHED, Run, check_repeats
 from layalign.model import LayAlignModel
+from layalign.model.backbones import token_embedding
 from layalign.model.sequence import IGNORE_INDEX, label_positions, token_loss
 from layalign.train.footprint import Lengths
 from layalign.train.stages import Stage
 from layalign.train.trainer import composite_loss
 
 
+@enough_memory()
 def bench_training(
     setup: Setup,
     *,
@@ -30,7 +32,7 @@ def bench_training(
     lengths: Lengths = LENGTHS,
     repeats: int = 5,
     published: bool = True,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure forward and backward pass of the trained parts, without the optimizer.
 
@@ -51,18 +53,19 @@ def bench_training(
         a step takes in a process of its own with everything that it needs, and ``memory_ratio``.
 
     Raises:
-        LayAlignError: The backbones cannot be loaded, or there are too few rounds.
+        LayAlignError: The backbones cannot be loaded, there are too few rounds, or too little
+            memory.
     """
     check_repeats(repeats)
     planned = [(stage, batch, _of_stage(lengths, stage)) for stage in stages for batch in batches]
     memory = []
     for stage, batch, own in planned:  # first, while there is nothing in this process
-        _tell(progress, f"memory of a {stage.value} step, batch {batch}")
+        progress(f"memory of a {stage.value} step, batch {batch}")
         memory.append(step_memory(setup, own, batch))
     model, machine = setup.model(), Machine.measure(setup)
     rows = []
     for (stage, batch, own), taken in zip(planned, memory, strict=True):
-        _tell(progress, f"time of a {stage.value} step, batch {batch}")
+        progress(f"time of a {stage.value} step, batch {batch}")
         inputs = make_inputs(model, own, batch, targets=True, seed=setup.seed)
         sequence = _sequence(own, model.language_model)
         figures = machine.row(
@@ -114,16 +117,17 @@ def own_step(model: LayAlignModel, inputs: Mapping[str, Tensor]) -> None:
 def bare_inputs(
     language_model: PreTrainedModel, lengths: Lengths, batch: int
 ) -> tuple[Tensor, Tensor]:
-    """Random embeddings of a sequence as long as LayAlign's, and labels at its end.
+    """Embeddings of random tokens, as many as LayAlign's sequence has, and labels at its end.
 
     Returns:
         ``(batch, seq_len, d_llm)`` and ``(batch, seq_len)``.
     """
-    text = language_model.config.get_text_config()
-    labels = torch.randint(text.vocab_size, (batch, _sequence(lengths, language_model)))
+    shape = (batch, _sequence(lengths, language_model))
+    labels = random_ids(language_model.config.get_text_config().vocab_size, shape)
+    labels = labels.to(language_model.device)
+    embeddings = token_embedding(language_model)(labels)
     labels[:, : -lengths.target] = IGNORE_INDEX
-    embeddings = torch.randn(*labels.shape, text.hidden_size, dtype=language_model.dtype)
-    return embeddings.to(language_model.device), labels.to(language_model.device)
+    return embeddings, labels
 
 
 def bare_step(language_model: PreTrainedModel, embeddings: Tensor, labels: Tensor) -> None:
@@ -168,8 +172,3 @@ def _of_stage(lengths: Lengths, stage: Stage) -> Lengths:
 def _sequence(lengths: Lengths, language_model: PreTrainedModel) -> int:
     """Positions of an example; some models have no BOS."""
     return lengths.sequence - (language_model.config.bos_token_id is None)
-
-
-def _tell(progress: Progress | None, what: str) -> None:
-    if progress is not None:
-        progress(what)

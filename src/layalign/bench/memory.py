@@ -1,13 +1,35 @@
-"""Run functions in processes of their own, whose memory nothing else has touched."""
+"""Memory: what a function takes in a process of its own, and what to say if there is too little."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
+from layalign.errors import EvaluationError
+from layalign.eval.batching import is_out_of_memory
 from layalign.memory import memory_gib, peak_memory_gib
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Say so, inside, when memory does not suffice.
+
+    Raises:
+        EvaluationError: It does not.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not (is_out_of_memory(error) or isinstance(error, BrokenProcessPool)):
+            raise
+        raise EvaluationError(
+            "memory does not suffice for what is to be measured; take smaller batches, fewer "
+            "tokens, smaller models or --dtype bfloat16"
+        ) from error
 
 
 def memory_figures(
