@@ -7,7 +7,7 @@ ARGS ?=
 # Several test processes share the cores; more threads in each of them only get in the way.
 WORKERS ?= 2
 
-.PHONY: venv quickstart test lint types format docs build clean
+.PHONY: venv quickstart bench test lint types format docs build clean
 
 venv: $(STAMP)
 
@@ -20,6 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 quickstart: venv
 	$(BIN)/layalign quickstart $(ARGS)
+
+bench: venv
+	$(BIN)/python benchmarks/targets.py $(ARGS)
 
 test: venv
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)

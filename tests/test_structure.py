@@ -29,6 +29,7 @@ LEVELS = {
     "generation": 7,
     "analysis": 7,
     "comparison": 7,
+    "bench": 7,
     "publishing": 8,
     "report": 8,
     "quickstart": 8,

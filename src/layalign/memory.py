@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import re
 import sys
+from pathlib import Path
 
 
 def return_freed_memory() -> None:
@@ -32,9 +35,45 @@ def peak_memory_gib() -> float | None:
 
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**30
+    # First, because the other one counts what the parent process had when it started this one.
+    if (own := _status_gib("VmHWM")) is not None:
+        return own
     if sys.platform == "win32":
         return None
     import resource
 
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def memory_gib() -> float | None:
+    """Memory in use now, GiB, of what :func:`peak_memory_gib` tells the most of.
+
+    Returns:
+        None where it cannot be told: without a GPU that is everywhere but on Linux.
+    """
+    import torch
+
+    if torch.cuda.is_initialized():
+        return torch.cuda.memory_allocated() / 2**30
+    return _status_gib("VmRSS")
+
+
+def reset_peak_memory() -> None:
+    """Let :func:`peak_memory_gib` count from here on: on a GPU, and on Linux where it may be."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _status_gib(name: str) -> float | None:
+    """An entry of what Linux says of this process, GiB."""
+    try:
+        found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+    except OSError:
+        return None
+    return int(found[1]) / 2**20 if found else None

@@ -13,7 +13,9 @@ import pytest
 import torch
 from cases import PARITY_DIR, Case, case_folders
 from torch import Tensor
+from transformers import GenerationConfig
 
+from layalign.bench.published import published_generate, published_loss
 from layalign.model import LayAlignModel
 
 FOLDERS = case_folders()
@@ -151,3 +153,20 @@ def test_greedy_ids(case: Case, stage: int, published: bool) -> None:
         expected = value.tolist()
         assert ids[: len(expected)] == expected
         assert set(ids[len(expected) :]) <= {settings["llm_pad_token_id"]}
+
+
+@both_stages
+def test_plain_restatement(case: Case, stage: int) -> None:
+    """What the benchmarks time as the published computation is that."""
+    model, settings = case.model(published=True).train(), case.info["layalign"]
+    loss = published_loss(model, case.batch(stage))
+    expected = float(case.expected[f"stage{stage}.loss"])
+    assert float(loss.detach()) == pytest.approx(expected, abs=case.tolerances["loss"])
+    config = GenerationConfig(
+        max_new_tokens=settings["max_gen_len"],
+        do_sample=False,
+        eos_token_id=model.config.text_config.eos_token_id,
+        pad_token_id=settings["llm_pad_token_id"],
+    )
+    found = published_generate(model.eval(), case.prompt(stage), config)
+    assert torch.equal(found, case.expected[f"stage{stage}.generate.ids"])

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from layalign import __version__
 from layalign.cli import (
     analyze,
+    bench,
     chat,
     compare,
     convert,
@@ -31,7 +32,7 @@ from layalign.errors import LayAlignError
 
 COMMANDS = (
     *(quickstart, data, train, compare, evaluate, analyze, report),
-    *(generate, chat, export, models, inspect, convert),
+    *(generate, chat, export, models, inspect, convert, bench),
 )
 INTERRUPTED = 130
 BROKEN_PIPE = 141

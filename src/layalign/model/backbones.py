@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
@@ -109,7 +110,7 @@ def load_encoder(
     Raises:
         BackboneError: There is no such model, or its family has no encoder we can use.
     """
-    config = _load_config(name_or_path, "encoder", revision)
+    config = load_config(name_or_path, "encoder", revision)
     half = encoder_half(config)
     if half.key_mapping:
         kwargs["key_mapping"] = half.key_mapping
@@ -135,7 +136,7 @@ def _load_language_model(
     """Return the model and its fingerprint."""
     base = lora_base(resolve(name_or_path), revision)
     if base is None:
-        config = _load_config(name_or_path, "language model", revision)
+        config = load_config(name_or_path, "language model", revision)
         model = _load(
             AutoModelForCausalLM,
             name_or_path,
@@ -168,8 +169,8 @@ def outline_backbones(
     base = lora_base(resolve(str(language_model)), language_model_revision)
     name, revision = base or (str(language_model), language_model_revision)
     outlines = (
-        outline_encoder(_load_config(str(encoder), "encoder", encoder_revision)),
-        outline_language_model(_load_config(name, "language model", revision)),
+        outline_encoder(load_config(str(encoder), "encoder", encoder_revision)),
+        outline_language_model(load_config(name, "language model", revision)),
     )
     for outline, given in zip(outlines, (encoder, language_model), strict=True):
         outline.name_or_path = outline.config.name_or_path = str(given)
@@ -244,13 +245,19 @@ def encoder_half(config: PreTrainedConfig) -> EncoderHalf:
     return EncoderHalf(model_class, key_mapping, {"add_pooling_layer": False} if has_pooler else {})
 
 
-def _load_config(name_or_path: str, role: str, revision: str | None) -> PreTrainedConfig:
+def load_config(name_or_path: str, role: str, revision: str | None = None) -> PreTrainedConfig:
+    """Read the configuration of a folder, a file, a hub id or an embedded model.
+
+    Raises:
+        BackboneError: There is none; ``role`` says for what in the message.
+    """
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             resolve(name_or_path), revision=revision
         )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        # Sizes that do not go together are an error of the last kind, whose last line says which.
+        reason = str(error).splitlines()[-isinstance(error, StrictDataclassError)].strip()
         raise BackboneError(
             f"cannot load the {role} {name_or_path!r}: {reason}; expected a folder with "
             "config.json and weights, or a Hugging Face model id"
