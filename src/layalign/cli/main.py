@@ -21,6 +21,7 @@ from layalign.cli import (
     generate,
     inspect,
     models,
+    plan,
     quickstart,
     report,
     train,
@@ -29,7 +30,7 @@ from layalign.cli.parser import Parser
 from layalign.errors import LayAlignError
 
 COMMANDS = (
-    *(quickstart, data, train, compare, evaluate, analyze, report),
+    *(quickstart, data, plan, train, compare, evaluate, analyze, report),
     *(generate, models, inspect, convert, bench),
 )
 INTERRUPTED = 130
