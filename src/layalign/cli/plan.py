@@ -58,9 +58,9 @@ def _add_assumptions(parser: Any) -> None:
     parser.add_argument(
         "--utilisation",
         type=positive,
-        default=0.5,
+        default=0.6,
         metavar="SHARE",
-        help="share of a device's peak that matrix products reach (default: 0.5)",
+        help="share of a device's peak that large matrix products reach (default: 0.6)",
     )
     parser.add_argument(
         "--interconnect",

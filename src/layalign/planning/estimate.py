@@ -31,8 +31,8 @@ class Setup:
     devices: int = 1
     """How many of them."""
 
-    utilisation: float = 0.5
-    """Share of the device's peak that matrix products reach."""
+    utilisation: float = 0.6
+    """Share of the device's peak that large matrix products reach by themselves."""
 
     price: float = 1.0
     """Of one device for an hour, in any currency."""

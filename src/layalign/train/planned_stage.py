@@ -62,8 +62,9 @@ class PlannedStage:
         """Count and measure."""
         self.name, self.config, self.recipe = name, config, method.recipe
         self.is_plain = name in method.language_model
-        joined = isinstance(model, LayAlignModel)
-        self.model = model.language_model if self.is_plain and joined else model
+        self.model: PreTrainedModel | None = model
+        if self.is_plain and isinstance(model, LayAlignModel):
+            self.model = model.language_model
         self.examples = examples
         known = [count for count in counts if count is not None]
         self.n_examples = sum(known) if len(known) == len(counts) else None
