@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from factories import make_encoder, make_language_model
+from layalign.bench.machine import Machine
 from layalign.cli.main import main
 from layalign.errors import ConfigError
 from layalign.model.known_sizes import KNOWN_SIZES, known_config
 from layalign.planning import DEVICES, Setup, find_device, plan_training
+from layalign.planning.machine import measured_cpu
 from layalign.train.recipe import Recipe, find_recipe, load_recipe
 
 L40 = find_device("l40-48gb")
@@ -101,7 +103,7 @@ def test_the_papers_operations(papers_plan: dict[str, Any]) -> None:
 
 
 def test_time_follows_devices_peak_and_price(tiny: dict[str, Any]) -> None:
-    fast = dataclasses.replace(L40, bandwidth=1e18, interconnect=1e18)
+    fast = dataclasses.replace(L40, bandwidth=1e30, interconnect=1e30)
     one, four = (plan(tiny, device=fast, devices=n, price=2.0) for n in (1, 4))
     alone, shared = rows(one)["alone"], rows(four)["ddp"]
     assert alone["seconds_per_update"] == pytest.approx(4 * shared["seconds_per_update"])
@@ -164,6 +166,25 @@ def test_a_fine_tune_of_everything_needs_sharing(tiny: dict[str, Any]) -> None:
         **{"fsdp2": False, "zero3": True},  # FSDP2 keeps whole gradients between its passes
     }
     assert found["zero3"]["memory"]["optimizer"] == 8 * 6_738_415_616 // 8
+
+
+def test_sizes_in_numbers(tiny: dict[str, Any]) -> None:
+    tiny["model"]["language_model"] = "llama:layers=3,width=32,heads=4,ff=48,vocab=99"
+    three = plan(tiny)
+    tiny["model"]["language_model"] = "llama:layers=6,width=32,heads=4,ff=48,vocab=99"
+    six = plan(tiny)
+    layer = 4 * 32**2 + 3 * 32 * 48 + 2 * 32
+    counts = [found["parameters"]["language_model"] for found in (three, six)]
+    assert counts[1] - counts[0] == 3 * layer
+
+
+def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"float32": Machine(device="cpu", flops=2e9, bytes=3e9)}
+    found["bfloat16"] = dataclasses.replace(found["float32"], flops=1e9)
+    monkeypatch.setattr(Machine, "measure", lambda setup: found[setup.dtype])
+    device = measured_cpu()
+    assert (device.peak(4), device.peak(2), device.bandwidth) == (2e9, 1e9, 6e9)
+    assert device.memory > 1e8
 
 
 def test_mistakes(tiny: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from layalign.cli.output import print_json, results
 from layalign.cli.parser import add_overrides, positive, whole
 
+CPU = "cpu"
 _LENGTHS = re.compile(r"(?P<stage>\w+)=(?P<lengths>[\d.]+\+[\d.]+\+[\d.]+)")
 
 
@@ -32,12 +33,16 @@ def add_parser(subparsers: Any) -> None:
         parser.add_argument(
             option,
             metavar="MODEL",
-            help=f"{role} in place of the recipe's: a folder with config.json or the file itself, "
-            "a hub id in the cache, or one whose sizes are known",
+            help=f"{role} in place of the recipe's: a folder with config.json, the file itself, a "
+            "known or cached hub id, or numbers such as llama:layers=8,width=512,heads=8",
         )
     add_overrides(parser, "override a key of the recipe; may be repeated")
     parser.add_argument(
-        "--gpu", default="l40-48gb", metavar="NAME", help="kind of device (default: l40-48gb)"
+        "--gpu",
+        default="l40-48gb",
+        metavar="NAME",
+        help="kind of device, or cpu for this machine's processor, which is measured (default: "
+        "l40-48gb)",
     )
     parser.add_argument("--gpus", type=whole, default=8, metavar="N", help="how many (default: 8)")
     parser.add_argument(
@@ -94,10 +99,11 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
 
     from layalign.planning import Setup, find_device, plan_training
+    from layalign.planning.machine import measured_cpu
     from layalign.planning.table import print_training_plan
     from layalign.train.recipe import find_recipe, load_recipe
 
-    device = find_device(args.gpu)
+    device = measured_cpu() if args.gpu == CPU else find_device(args.gpu)
     if args.interconnect is not None:
         device = dataclasses.replace(device, interconnect=args.interconnect * 1e9)
     setup = Setup(device=device, devices=args.gpus, utilisation=args.utilisation, price=args.price)

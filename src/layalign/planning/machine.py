@@ -1,4 +1,4 @@
-"""This machine's processor as a device to plan with, measured."""
+"""This machine's processor as a device to plan with."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def plan_training(recipe: Recipe, setup: Setup, *, means: Means | None = None) -
             unknown = [what for what in found.missing if not what.startswith("data: ")]
             raise ConfigError(
                 f"sizes are not known, not found: {', '.join(unknown)}; give a config.json, its "
-                "folder, or another model with --encoder and --llm"
+                "folder, or sizes in numbers with --encoder and --llm"
             )
         stages = {s.name: estimate_stage(s, setup, dtype=dtype).to_dict() for s in found.stages}
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -17,8 +18,8 @@ from layalign.embedded import models_table
 from layalign.errors import ConfigError
 from layalign.model import LayAlignModel
 from layalign.model.backbones import outline_backbones
-from layalign.model.known_sizes import known_config
 from layalign.model.parts import count_by_part
+from layalign.model.sizes import sized_config
 from layalign.processing import LayAlignProcessor
 from layalign.train.batches import to_learn
 from layalign.train.footprint import finetuned_size
@@ -37,7 +38,7 @@ def make_plan(method: MethodPlan, *, dtype: str, folder: Path) -> tuple[dict[str
     Data that is there is read and checked. Data that is not counts with the ``limit`` that the
     recipe gives it, for each of its languages; without one its size is unknown, and so is what
     follows from it. The backbones are built from their configurations, if these are in a folder or
-    in a cache or their sizes are known to :mod:`layalign.model.known_sizes`.
+    in a cache, or of their sizes, where :func:`layalign.model.sizes.sized_config` knows them.
 
     Args:
         method: The run, from :func:`plan_method`.
@@ -200,12 +201,13 @@ def _backbone_folders(method: MethodPlan, missing: list[str]) -> list[tuple[str,
 
 
 def _known_folder(name: str, folder: Path) -> str:
-    """Write the configuration of a published backbone down; an empty string for any other."""
-    config = known_config(name)
+    """Write down a configuration that needs no file; an empty string if there is none."""
+    config = sized_config(name)
     if config is None:
         return ""
-    config.save_pretrained(folder / name)
-    return str(folder / name)
+    own = tempfile.mkdtemp(dir=folder)
+    config.save_pretrained(own)
+    return own
 
 
 def _local_folder(name_or_path: str, revision: str | None) -> str:
