@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
+
+import psutil
 
 from layalign.bench.machine import Machine
 from layalign.bench.setup import Setup
@@ -18,7 +19,7 @@ def measured_cpu() -> Device:
     moved = 2 * full.bytes  # what is copied is read and written
     return Device(
         name="cpu",
-        memory=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        memory=float(psutil.virtual_memory().total),
         flops=half.flops,
         flops_float32=full.flops,
         bandwidth=moved,

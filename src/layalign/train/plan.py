@@ -43,7 +43,7 @@ def make_plan(method: MethodPlan, *, dtype: str, folder: Path) -> tuple[dict[str
     Args:
         method: The run, from :func:`plan_method`.
         dtype: Type that the backbones would be loaded in.
-        folder: An empty one, for examples that are too many for memory.
+        folder: An empty one, for configurations and for examples that are too many for memory.
 
     Returns:
         Per stage ``examples`` and ``updates``, None if unknown; and
