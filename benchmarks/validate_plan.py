@@ -1,6 +1,6 @@
 """Compare what ``layalign plan`` says with training steps on this machine's processor.
 
-    python benchmarks/validate_plan.py
+    python benchmarks/validate_plan.py --docs
     python benchmarks/validate_plan.py --scale 0.25 --updates 3
 
 Random weights of a few sizes are trained for some updates. The device that is planned with is this
@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from transformers import BertConfig, LlamaConfig
 
 from layalign.bench.setup import Setup as Backbones
@@ -35,12 +34,13 @@ from layalign.memory import memory_gib, peak_memory_gib
 from layalign.planning import Device, Setup, plan_training
 from layalign.planning.machine import measured_cpu
 from layalign.train.footprint import Lengths
-from layalign.train.plan_report import column_table
 from layalign.train.recipe import Recipe
 from layalign.train.stages import StageConfig
 from layalign.train.trainer import activations_checkpointed, composite_loss
+from tables import fill, markdown
 
-MEMORY_TARGET, TIME_TARGET = 15.0, 30.0  # percent
+TARGETS = {"memory": 15.0, "time": 30.0}  # percent
+PAGE = Path(__file__).parents[1] / "docs" / "planning.md"
 UTILISATION = 0.9  # of the best product of square matrices; those of a small model are smaller
 # glibc asks the system for whatever is larger than this, and gives it back when it is freed.
 RETURNING = {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_TRIM_THRESHOLD_": "1000000"}
@@ -172,26 +172,31 @@ def compare(name: str, case: Case, device: Device, updates: int) -> dict[str, An
     }
 
 
-def show(rows: list[dict[str, Any]], device: Device) -> None:
-    """Print the table."""
-    console = Console(width=100)
-    console.print(
-        f"products {device.flops_float32 / 1e9:.0f} GFLOP/s, memory {device.bandwidth / 1e9:.1f} "
-        f"GB/s, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        highlight=False,
-    )
-    columns = ("predicted_gib", "measured_gib", "memory_off")
-    columns += ("predicted_seconds", "measured_seconds", "time_off")
-    titles = ("GiB said", "GiB found", "Off", "Seconds said", "Seconds found", "Off")
-    table = column_table("Case", *titles)
-    for row in rows:
-        cells = (f"{row[c]:+.0f} %" if c.endswith("off") else f"{row[c]:.2f}" for c in columns)
-        table.add_row(row["case"], *cells)
-    console.print(table)
-    for key, target in (("memory_off", MEMORY_TARGET), ("time_off", TIME_TARGET)):
-        worst = max(abs(row[key]) for row in rows)
+def table(rows: list[dict[str, Any]], device: Device) -> str:
+    """All rows in Markdown, whether they meet the targets, and on what."""
+    columns = ("Case", "GiB planned", "measured", "off", "s planned", "measured", "off")
+    cells = [
+        (
+            row["case"],
+            *(_cell(row, name) for name in ("predicted_gib", "measured_gib", "memory_off")),
+            *(_cell(row, name) for name in ("predicted_seconds", "measured_seconds", "time_off")),
+        )
+        for row in rows
+    ]
+    lines = [markdown(columns, cells), ""]
+    for what, target in TARGETS.items():
+        worst = max(abs(row[f"{what}_off"]) for row in rows)
         verdict = "met" if worst <= target else "missed"
-        console.print(f"{key.split('_')[0]} within {target:.0f} %: {verdict}, worst {worst:.0f} %")
+        lines.append(f"* {what} within {target:.0f} %: {verdict}, at most {worst:.0f} % off")
+    lines.append(
+        f"* measured with torch {torch.__version__} and {torch.get_num_threads()} threads: products "
+        f"{device.flops_float32 / 1e9:.0f} GFLOP/s, memory {device.bandwidth / 1e9:.0f} GB/s"
+    )
+    return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    return f"{row[name]:+.0f} %" if name.endswith("off") else f"{row[name]:.2f}"
 
 
 def main() -> None:
@@ -200,7 +205,8 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=5, help="timed updates (default: 5)")
     parser.add_argument("--scale", type=float, default=1.0, help="of the batches, for a trial")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--docs", action="store_true", help="put the table into docs/planning.md")
     args = parser.parse_args()
     device = measured_cpu()
     rows = []
@@ -211,7 +217,9 @@ def main() -> None:
     if args.json:
         print(json.dumps({"device": dataclasses.asdict(device), "rows": rows}, indent=2))
     else:
-        show(rows, device)
+        print(table(rows, device))
+    if args.docs:
+        fill("validation", table(rows, device), PAGE)
 
 
 if __name__ == "__main__":
