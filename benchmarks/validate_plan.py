@@ -189,8 +189,8 @@ def table(rows: list[dict[str, Any]], device: Device) -> str:
         verdict = "met" if worst <= target else "missed"
         lines.append(f"* {what} within {target:.0f} %: {verdict}, at most {worst:.0f} % off")
     lines.append(
-        f"* measured with torch {torch.__version__} and {torch.get_num_threads()} threads: products "
-        f"{device.flops_float32 / 1e9:.0f} GFLOP/s, memory {device.bandwidth / 1e9:.0f} GB/s"
+        f"* measured with torch {torch.__version__}, {torch.get_num_threads()} threads, products "
+        f"of {device.flops_float32 / 1e9:.0f} GFLOP/s and {device.bandwidth / 1e9:.0f} GB/s"
     )
     return "\n".join(lines)
 

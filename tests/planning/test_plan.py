@@ -131,6 +131,15 @@ def test_what_does_not_fit(tiny: dict[str, Any]) -> None:
         assert found["total"]["ddp"]["fits"] is fits
 
 
+def test_what_can_be_done_about_it(
+    capsys: pytest.CaptureFixture[str], tiny: dict[str, Any]
+) -> None:
+    values = {"batch_size": 2**30, "micro_batch_size": 2**29}
+    Path("own.yaml").write_text(json.dumps({**tiny, "stage": {"task": values}}))
+    assert main(["plan", "--recipe", "own.yaml", "--gpus", "2"]) == 0
+    assert "task fits under no strategy: set a smaller" in capsys.readouterr().out
+
+
 def test_ends_of_a_stage(tiny: dict[str, Any]) -> None:
     task = tiny["stage"]["task"]
     found = plan(tiny)["stages"]["task"]
@@ -201,6 +210,8 @@ def test_mistakes(tiny: dict[str, Any]) -> None:
     setup = Setup(device=L40)
     with pytest.raises(ConfigError, match="for 'tesk', but the stages of this run are task; did"):
         plan_training(Recipe.from_dict(tiny), setup, means={"tesk": (1, 2, 3)})
+    with pytest.raises(ConfigError, match=r"mean lengths of task are .0, 0, 0.; expected"):
+        plan_training(Recipe.from_dict(tiny), setup, means={"task": (0, 0, 0)})
     tiny["model"]["language_model"] = "some/model"
     with pytest.raises(ConfigError, match=r"not found: language model: some/model; give a config"):
         plan(tiny)

@@ -81,6 +81,10 @@ def _assume(stages: list[PlannedStage], means: Means) -> None:
                 f"mean lengths are given for {name!r}, but the stages of this run are "
                 f"{', '.join(by_name)}{nearest(name, by_name)}"
             )
+        if not all(tokens >= 0 for tokens in mean) or not sum(mean):
+            raise ConfigError(
+                f"mean lengths of {name} are {mean}; expected 0 or more tokens, not all of them 0"
+            )
         by_name[name].mean, by_name[name].tokens_from = mean, "given"
 
 

@@ -31,6 +31,8 @@ def print_training_plan(console: Console, plan: Mapping[str, Any]) -> None:
         console.print(f"\n{_heading(name, stage)}", highlight=False, markup=False)
         console.print(_memory(stage["strategies"]))
         console.print(_time(stage["strategies"]))
+        if not any(row["fits"] for row in stage["strategies"]):
+            console.print(_too_large(name), style="yellow", highlight=False, markup=False)
     console.print(_total(plan["total"]))
     console.print(_LEGEND, style="dim", highlight=False, markup=False)
     for what in plan["missing"]:
@@ -77,6 +79,13 @@ def _time(rows: list[Mapping[str, Any]]) -> Table:
         figures = (_figure(row["hours"]), _figure(row["cost"]))
         table.add_row(row["label"], *seconds, f"{100 * row['mfu']:.0f} %", *figures)
     return table
+
+
+def _too_large(name: str) -> str:
+    return (
+        f"{name} fits under no strategy: set a smaller stage.{name}.micro_batch_size, or "
+        f"stage.{name}.gradient_checkpointing=true"
+    )
 
 
 def _total(total: Mapping[str, Mapping[str, Any]]) -> Table:
