@@ -11,6 +11,7 @@ from layalign.planning.strategies import (
     DeviceMemory,
     Gathered,
     Share,
+    Strategy,
     gathered,
     strategies,
 )
@@ -127,69 +128,91 @@ def estimate_stage(stage: PlannedStage, setup: Setup, *, dtype: str) -> StageEst
     Raises:
         ConfigError: The batch cannot be divided among the devices.
     """
-    longest = stage.memory(stage.longest, dtype)
-    mean = stage.memory(mean_lengths(stage), dtype)
     assert stage.model is not None
+    longest, mean = (stage.memory(x, dtype) for x in (stage.longest, mean_lengths(stage)))
     assert longest is not None
     assert mean is not None
-    work = example_work(stage)
-    examples = _examples(stage, work)
     size = arithmetic_size(stage.config, stage.model.config.get_text_config(), dtype)
-    weights = gathered(stage.model, size)
-    share = Share(devices=setup.devices, passes=stage.config.passes_of_each(setup.devices))
-    peak = setup.device.peak(size)
-    compute = _pass_seconds(stage, setup, work, mean, weights) * share.passes
-    rows = []
-    for strategy in strategies(setup.devices):
-        memory = strategy.memory(longest, weights, share)
-        update = _UPDATE * memory.gradients / setup.device.bandwidth
-        sent = strategy.sent(longest, weights, share) / setup.device.interconnect
-        seconds = max(compute + update, sent)
-        hours = _hours(stage, examples, seconds)
-        rows.append(
-            StrategyEstimate(
-                strategy=strategy.name,
-                label=strategy.label,
-                memory=memory,
-                fits=memory.total <= USABLE * setup.device.memory,
-                compute_seconds=compute + update,
-                communication_seconds=sent,
-                hours=hours,
-                cost=None if hours is None else hours * setup.devices * setup.price,
-                mfu=stage.config.batch_size * work.operations / (seconds * setup.devices * peak),
-            )
-        )
+    load = _Load(
+        stage=stage,
+        setup=setup,
+        work=example_work(stage),
+        longest=longest,
+        mean=mean,
+        weights=gathered(stage.model, size),
+        share=Share(devices=setup.devices, passes=stage.config.passes_of_each(setup.devices)),
+    )
+    examples = load.examples
     return StageEstimate(
         name=stage.name,
         mean=stage.mean,
         tokens_from=stage.tokens_from,
         examples=examples,
-        operations_per_example=work.operations,
-        flops=None if examples is None else examples * work.operations,
-        strategies=rows,
+        operations_per_example=load.work.operations,
+        flops=None if examples is None else examples * load.work.operations,
+        strategies=[load.under(strategy) for strategy in strategies(setup.devices)],
     )
 
 
-def _pass_seconds(
-    stage: PlannedStage, setup: Setup, work: ExampleWork, mean: Memory, weights: Gathered
-) -> float:
-    operations = stage.config.examples_per_forward * (work.operations + work.repeated)
-    moved = moved_bytes(mean.activations, weights.encoder + 2 * weights.rest)
-    rate = setup.utilisation * setup.device.peak(weights.size)
-    return operations / rate + moved / setup.device.bandwidth
+@dataclass(frozen=True, kw_only=True)
+class _Load:
+    """All that the estimates of a stage share."""
 
+    stage: PlannedStage
+    setup: Setup
+    work: ExampleWork
+    longest: Memory
+    mean: Memory
+    weights: Gathered
+    share: Share
 
-def _examples(stage: PlannedStage, work: ExampleWork) -> float | None:
-    """Examples until the first limit that counts work."""
-    flops = stage.limits.flops
-    counts = [stage.examples_read, None if flops is None else flops / work.operations]
-    return min((count for count in counts if count is not None), default=None)
+    @property
+    def peak(self) -> float:
+        """Operations a second of one device."""
+        return self.setup.device.peak(self.weights.size)
 
+    @property
+    def examples(self) -> float | None:
+        """Examples until the first limit that counts work."""
+        flops = self.stage.limits.flops
+        counts = [self.stage.examples_read, None if flops is None else flops / self.work.operations]
+        return min((count for count in counts if count is not None), default=None)
 
-def _hours(stage: PlannedStage, examples: float | None, seconds: float) -> float | None:
-    ends = [
-        None if examples is None else examples / stage.config.batch_size * seconds,
-        stage.limits.seconds,
-    ]
-    first = min((end for end in ends if end is not None), default=None)
-    return None if first is None else first / 3600
+    @property
+    def pass_seconds(self) -> float:
+        """Of one forward and backward pass."""
+        operations = self.work.operations + self.work.repeated
+        operations *= self.stage.config.examples_per_forward
+        read = self.weights.encoder + 2 * self.weights.rest
+        moved = moved_bytes(self.mean.activations, read)
+        return (
+            operations / (self.setup.utilisation * self.peak) + moved / self.setup.device.bandwidth
+        )
+
+    def under(self, strategy: Strategy) -> StrategyEstimate:
+        """The stage under a strategy."""
+        setup, shared = self.setup, (self.longest, self.weights, self.share)
+        memory = strategy.memory(*shared)
+        update = _UPDATE * memory.gradients / setup.device.bandwidth
+        compute = self.share.passes * self.pass_seconds + update
+        sent = strategy.sent(*shared) / setup.device.interconnect
+        hours = self.hours(max(compute, sent))
+        operations = self.stage.config.batch_size * self.work.operations
+        return StrategyEstimate(
+            strategy=strategy.name,
+            label=strategy.label,
+            memory=memory,
+            fits=memory.total <= USABLE * setup.device.memory,
+            compute_seconds=compute,
+            communication_seconds=sent,
+            hours=hours,
+            cost=None if hours is None else hours * setup.devices * setup.price,
+            mfu=operations / (max(compute, sent) * setup.devices * self.peak),
+        )
+
+    def hours(self, seconds: float) -> float | None:
+        """Of the stage, if an update takes so many seconds; None if nothing says how long it is."""
+        updates = None if self.examples is None else self.examples / self.stage.config.batch_size
+        ends = [None if updates is None else updates * seconds, self.stage.limits.seconds]
+        first = min((end for end in ends if end is not None), default=None)
+        return None if first is None else first / 3600
