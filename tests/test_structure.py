@@ -30,6 +30,7 @@ LEVELS = {
     "analysis": 7,
     "comparison": 7,
     "bench": 7,
+    "planning": 8,
     "publishing": 8,
     "report": 8,
     "quickstart": 8,

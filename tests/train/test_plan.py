@@ -275,7 +275,8 @@ def test_shipped_recipes_without_their_models(
     monkeypatch.setenv("LAYALIGN_HOME", str(tmp_path / "empty"))
     monkeypatch.setattr("layalign.train.run.fastest_arithmetic", lambda _: ("float32", None))
     summary = run_recipe(load_recipe(RECIPES / f"{name}.yaml"), dry_run=True)
-    assert summary.plan["parameters"] is None
+    assert summary.plan["parameters"]["language_model"] == 134_515_008
+    assert any("smollm2-135m-instruct" in what for what in summary.plan["missing"])
     assert all(stage["examples"] for stage in summary.stages.values())
     assert not (tmp_path / "empty").exists()
 

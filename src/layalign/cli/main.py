@@ -23,6 +23,7 @@ from layalign.cli import (
     generate,
     inspect,
     models,
+    plan,
     quickstart,
     report,
     train,
@@ -31,7 +32,7 @@ from layalign.cli.parser import Parser
 from layalign.errors import LayAlignError
 
 COMMANDS = (
-    *(quickstart, data, train, compare, evaluate, analyze, report),
+    *(quickstart, data, plan, train, compare, evaluate, analyze, report),
     *(generate, chat, export, models, inspect, convert, bench),
 )
 INTERRUPTED = 130

@@ -33,6 +33,20 @@ _EXAMPLE = "llama:layers=8,width=512,heads=8,kv_heads=4,ff=1376,vocab=32000"
 def backbone_config(text: str, role: str) -> PreTrainedConfig:
     """The configuration that a text stands for. Only a hub id needs a network.
 
+    Args:
+        text: What :func:`sized_config` understands, a configuration file, a folder or a hub id.
+        role: ``"encoder"`` or ``"language model"``, for messages.
+
+    Raises:
+        ConfigError: Numbers are not valid.
+        BackboneError: There is no such configuration.
+    """
+    return sized_config(text) or load_config(text, role)
+
+
+def sized_config(text: str) -> PreTrainedConfig | None:
+    """The configuration that numbers or a known name stand for.
+
     Numbers are a family of transformers, a colon and sizes: ``layers``, ``width`` and ``heads``,
     and, if they are not as many key/value heads as heads, width / heads a head and 4 * width in
     the feed-forward part, ``kv_heads``, ``head_dim`` and ``ff``. ``vocab`` and any field of the
@@ -40,13 +54,13 @@ def backbone_config(text: str, role: str) -> PreTrainedConfig:
     :data:`~layalign.model.known_sizes.KNOWN_SIZES` stand for their sizes.
 
     Args:
-        text: Such as ``llama:layers=8,width=512,heads=8``, a name, a configuration file, a folder
-            or a hub id.
-        role: ``"encoder"`` or ``"language model"``, for messages.
+        text: Such as ``llama:layers=8,width=512,heads=8``, or a name.
+
+    Returns:
+        None for any other text.
 
     Raises:
         ConfigError: Numbers are not valid.
-        BackboneError: There is no such configuration.
     """
     if re.match(r"[\w-]+:.*=", text):
         return _from_numbers(text)
@@ -54,7 +68,7 @@ def backbone_config(text: str, role: str) -> PreTrainedConfig:
         values: dict[str, Any] = dict(MODELS[text].facts.config)
         config: PreTrainedConfig = CONFIG_MAPPING[values.pop("model_type")](**values)
         return config
-    return known_config(text) or load_config(text, role)
+    return known_config(text)
 
 
 def _from_numbers(text: str) -> PreTrainedConfig:

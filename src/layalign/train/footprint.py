@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -59,6 +59,10 @@ class Memory:
         """Sum of all."""
         return self.weights + self.gradients + self.optimizer + self.activations
 
+    def to_dict(self) -> dict[str, int]:
+        """Every part, and ``total``."""
+        return {**asdict(self), "total": self.total}
+
 
 def stage_memory(
     model: LayAlignModel, config: StageConfig, lengths: Lengths, *, dtype: str
@@ -95,20 +99,20 @@ def stage_memory(
         dtype: Type that the backbones are loaded in, as in a recipe.
     """
     text, own = model.config.text_config, model.config
-    size = _arithmetic_size(config, text, dtype)
+    size = arithmetic_size(config, text, dtype)
     n_fused = len(own.language_layers)
     aligned = (own.aligner_width or 0) + (own.d_llm if own.aligner == "mlp" else 0)
     encoder = size * (
         own.d_enc * ((own.adapter != "none") + own.n_mixed + 2 * n_fused)
         + (own.adapter_width or 0)
-        + 2 * n_fused * (_heads(text, "num_key_value_heads") + aligned)
+        + 2 * n_fused * (heads_width(text, "num_key_value_heads") + aligned)
     )
     trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
-    extra = _heads(text) * size if n_fused else 0
+    extra = heads_width(text) * size if n_fused else 0
     extra += own.d_llm * size if own.gate == "hidden" else 0
     if own.lora is not None:
         extra += _lora_bytes(model.language_model, own.lora) // own.n_llm_layers
-        read = own.d_llm + own.lora["dora"] * 2 * _heads(text, "num_key_value_heads")
+        read = own.d_llm + own.lora["dora"] * 2 * heads_width(text, "num_key_value_heads")
         encoder += 2 * n_fused * _FLOAT * read
     given = lengths if own.adapter != "none" else replace(lengths, encoder=0)
     kept = _language_model_bytes(text, config, given, size, extra=extra)
@@ -139,13 +143,13 @@ def finetune_memory(
     Args and what is left out are those of :func:`stage_memory`.
     """
     text = language_model.config.get_text_config()
-    size = _arithmetic_size(config, text, dtype)
+    size = arithmetic_size(config, text, dtype)
     trained = finetuned_size(language_model, config)
     weights = 0 if config.lora_rank is None else _count(language_model)
     inputs = 2 * _FLOAT * text.hidden_size + size * text.intermediate_size
     inputs += 2 * _copies(text.hidden_size, size)
     if config.lora_rank is not None and size < _FLOAT:
-        inputs += _FLOAT * (_heads(text) + text.intermediate_size)
+        inputs += _FLOAT * (heads_width(text) + text.intermediate_size)
     kept = _language_model_bytes(text, config, lengths, size, extra=inputs)
     return Memory(
         weights=_FLOAT * trained + weights * _stored_size(language_model, dtype),
@@ -181,7 +185,7 @@ def _language_model_bytes(
 ) -> int:
     """Bytes that one example keeps in the language model, ``extra`` more per layer and position."""
     width, layers = text.hidden_size, text.num_hidden_layers
-    layer = 2 * _FLOAT * width + size * (4 * _heads(text) + 3 * text.intermediate_size) + extra
+    layer = 2 * _FLOAT * width + size * (4 * heads_width(text) + 3 * text.intermediate_size) + extra
     position = layers * layer
     if config.gradient_checkpointing:
         position = layers * size * width + layer
@@ -189,7 +193,7 @@ def _language_model_bytes(
     return int(lengths.sequence * (position + _FLOAT * width) + logits)
 
 
-def _heads(text: Any, name: str = "num_attention_heads") -> int:
+def heads_width(text: Any, name: str = "num_attention_heads") -> int:
     """Width of all query heads, or of all key/value heads."""
     heads = text.num_attention_heads
     d_head = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -201,7 +205,14 @@ def _copies(count: int, size: int) -> int:
     return count * size if size < _FLOAT else 0
 
 
-def _arithmetic_size(config: StageConfig, text: Any, dtype: str) -> int:
+def arithmetic_size(config: StageConfig, text: Any, dtype: str) -> int:
+    """Bytes of a number that a stage calculates with.
+
+    Args:
+        config: The stage.
+        text: Configuration of the language model.
+        dtype: Type that the backbones are loaded in, as in a recipe.
+    """
     name = dtype if config.dtype == "auto" else config.dtype
     return _size(text if name == "auto" else name)
 

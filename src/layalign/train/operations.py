@@ -20,6 +20,7 @@ from typing import Any
 from torch import nn
 
 from layalign.model import LayAlignConfig, LayAlignModel
+from layalign.train.footprint import heads_width
 
 _FORWARD, _THROUGH, _TRAINED = 2, 4, 6
 
@@ -33,6 +34,9 @@ class TokenCosts:
 
     language_model: float
     """Of a position of the language model, soft tokens included."""
+
+    head: float = 0.0
+    """Of them the output head's, which works only where something is to be predicted."""
 
     has_soft_tokens: bool = True
     """Whether the language model reads every encoder token as a soft token."""
@@ -63,7 +67,7 @@ def token_costs(model: nn.Module, trained: Collection[str]) -> TokenCosts:
     language_model: Any = model if joined is None else joined.language_model
     head = language_model.get_output_embeddings().weight
     looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)} - {id(head)}
-    names, costs = set(trained), dict.fromkeys(("encoder", "language_model"), 0.0)
+    names, costs = set(trained), dict.fromkeys(("encoder", "language_model", "head"), 0.0)
     for name, parameter in model.named_parameters():
         if id(parameter) in looked_up:
             continue
@@ -71,12 +75,15 @@ def token_costs(model: nn.Module, trained: Collection[str]) -> TokenCosts:
         frozen = _FORWARD if part == "encoder" else _THROUGH
         side = "language_model" if part == "language_model" else "encoder"
         uses = 1 if joined is None else _uses(joined.config, name)
-        costs[side] += (_TRAINED if name in names else frozen) * uses * parameter.numel()
+        cost = (_TRAINED if name in names else frozen) * uses * parameter.numel()
+        costs[side] += cost
+        costs["head"] += cost if parameter is head else 0
     if joined is not None:
         costs["encoder"] += _THROUGH * _projections(joined.config)
     return TokenCosts(
         encoder=costs["encoder"],
         language_model=costs["language_model"],
+        head=costs["head"],
         has_soft_tokens=joined is not None and joined.adapter is not None,
     )
 
@@ -92,7 +99,5 @@ def _uses(config: LayAlignConfig, name: str) -> int:
 
 def _projections(config: LayAlignConfig) -> int:
     """Weights of the language model's projections that read the aligned states."""
-    text = config.text_config
-    d_head = getattr(text, "head_dim", None) or config.d_llm // text.num_attention_heads
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    return 2 * len(config.language_layers) * config.d_llm * int(d_head * heads)
+    width = heads_width(config.text_config, "num_key_value_heads")
+    return 2 * len(config.language_layers) * config.d_llm * width

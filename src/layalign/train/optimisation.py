@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from layalign.errors import ConfigError, TrainingError
+from layalign.errors import TrainingError
 from layalign.model.parts import GATES, part_of
 from layalign.train.stages import StageConfig
 
@@ -67,11 +67,5 @@ def training_arguments(
     )
     if arguments.world_size == 1:
         arguments._n_gpu = min(arguments.n_gpu, 1)  # otherwise several GPUs mean DataParallel
-    per_step = config.examples_per_forward * arguments.world_size
-    if config.batch_size % per_step:
-        raise ConfigError(
-            f"batch_size {config.batch_size} cannot be shared by {arguments.world_size} processes "
-            f"with micro_batch_size {config.examples_per_forward}; make it a multiple of {per_step}"
-        )
-    arguments.gradient_accumulation_steps = config.batch_size // per_step
+    arguments.gradient_accumulation_steps = config.passes_of_each(arguments.world_size)
     return arguments

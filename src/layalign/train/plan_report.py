@@ -30,7 +30,8 @@ def print_plan(console: Console, plan: Mapping[str, Any]) -> None:
         console.print(f"not found: {what}", style="yellow", highlight=False, markup=False)
 
 
-def _table(*columns: str, left: int = 1) -> Table:
+def column_table(*columns: str, left: int = 1) -> Table:
+    """An empty table; the columns after the first ``left`` are numbers."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         justify: Any = "left" if number < left else "right"
@@ -39,7 +40,7 @@ def _table(*columns: str, left: int = 1) -> Table:
 
 
 def _sources(sources: list[Mapping[str, Any]]) -> Table:
-    table = _table("Data for", "Source", "Examples", left=2)
+    table = column_table("Data for", "Source", "Examples", left=2)
     for source in sources:
         count = f"{source['examples']:,}" if source["examples"] is not None else ""
         if not source["found"]:
@@ -49,14 +50,14 @@ def _sources(sources: list[Mapping[str, Any]]) -> Table:
 
 
 def _parameters(counts: Mapping[str, int]) -> Table:
-    table = _table("Part", "Parameters", "Millions")
+    table = column_table("Part", "Parameters", "Millions")
     for part, count in counts.items():
         table.add_row(part.replace("_", " "), f"{count:,}", f"{count / 1e6:,.2f}")
     return table
 
 
 def _stages(stages: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = _table("Stage", "Longest", "Tokens", *(name.capitalize() for name in _MEMORY))
+    table = column_table("Stage", "Longest", "Tokens", *(name.capitalize() for name in _MEMORY))
     for name, stage in stages.items():
         longest = "+".join(str(count) for count in stage["longest"].values())
         memory = stage["memory_per_device"]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from layalign.data import DataSource, Mixing, language_codes
-from layalign.errors import ConfigError
+from layalign.errors import ConfigError, nearest
 from layalign.eval.metrics import Metric
 from layalign.fields import check_keys, differing, dotted, from_mapping
 from layalign.model import switches
@@ -334,6 +334,21 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
         return Recipe.from_dict(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def find_recipe(name: str) -> Path:
+    """Path of a recipe: a file, or one that comes with the library by its name.
+
+    Raises:
+        ConfigError: There is neither.
+    """
+    shipped = {path.stem: path for path in Path(__file__).parents[1].glob("recipes/*.yaml")}
+    if name not in shipped and not Path(name).is_file():
+        raise ConfigError(
+            f"no recipe {name!r}: expected a YAML file or one of {', '.join(sorted(shipped))}"
+            f"{nearest(name, shipped)}"
+        )
+    return shipped.get(name, Path(name))
 
 
 def save_recipe(path: str | PathLike[str], recipe: Recipe) -> None:

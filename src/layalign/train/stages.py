@@ -189,6 +189,20 @@ class StageConfig:
         """``micro_batch_size`` with its default filled in."""
         return self.micro_batch_size or self.batch_size
 
+    def passes_of_each(self, processes: int) -> int:
+        """Forward passes that each of several processes makes for one update.
+
+        Raises:
+            ConfigError: The batch cannot be divided among them.
+        """
+        per_step = self.examples_per_forward * processes
+        if self.batch_size % per_step:
+            raise ConfigError(
+                f"batch_size {self.batch_size} cannot be shared by {processes} processes with "
+                f"micro_batch_size {self.examples_per_forward}; make it a multiple of {per_step}"
+            )
+        return self.batch_size // per_step
+
     def template(self, default: str) -> str:
         """The prompt template of this stage.
 
