@@ -57,9 +57,8 @@ def read_weights(checkpoint: str | PathLike[str]) -> Weights:
     Raises:
         CheckpointError: There is no checkpoint of LayAlign in that place, or it is damaged.
     """
-    from layalign.model.checkpoint import find_folder
+    from layalign.model.checkpoint import find_folder, read_config
     from layalign.model.checkpoint import read_weights as read_trained
-    from layalign.model.config import LayAlignConfig
 
     folder = find_folder(checkpoint)
     if is_language_model(folder):
@@ -67,7 +66,7 @@ def read_weights(checkpoint: str | PathLike[str]) -> Weights:
             f"{str(checkpoint)!r} is a plain language model; expected a checkpoint of LayAlign, "
             "which has an aligner and gates"
         )
-    config = LayAlignConfig.from_pretrained(folder)
+    config = read_config(folder)
     trained = read_trained(folder)
     mix = trained.get("aligner.mix.weight")
     slots = None if mix is None else mix.float().numpy().reshape(-1, 2, mix.shape[1])

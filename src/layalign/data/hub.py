@@ -10,7 +10,7 @@ from typing import Any
 
 from layalign.data.lines import check_file
 from layalign.data.rows import Row
-from layalign.errors import DataError
+from layalign.errors import DataError, reason
 
 _BATCH = 1000  # rows of a Parquet file in memory
 
@@ -34,10 +34,9 @@ def hub_rows(hub: str, *, subset: str | None, split: str, revision: str | None) 
         for number, row in enumerate(rows, start=1):
             yield f"{hub}, row {number}", row
     except Exception as error:  # of whatever library for networks, archives or formats is at work
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
-            f"data set {hub!r} cannot be read after row {number}: {reason}; check hub, subset "
-            f"({subset!r}), split ({split!r}) and revision ({revision!r})"
+            f"data set {hub!r} cannot be read after row {number}: {reason(error)}; check hub, "
+            f"subset ({subset!r}), split ({split!r}) and revision ({revision!r})"
         ) from error
     if not number:
         raise DataError(f"data set {hub!r} has no rows in split {split!r}; choose another split")
@@ -58,9 +57,8 @@ def parquet_rows(path: Path) -> Iterator[Row]:
                     number += 1
                     yield f"{path}, row {number}", row
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
-            f"{path}: not a readable Parquet file ({reason}); make or download it again"
+            f"{path}: not a readable Parquet file ({reason(error)}); make or download it again"
         ) from error
     if not number:
         raise DataError(f"{path}: the file has no rows; expected at least one")

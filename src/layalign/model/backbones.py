@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     MODEL_MAPPING,
-    AutoConfig,
     AutoModelForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
@@ -26,6 +25,7 @@ from layalign.embedded import resolve
 from layalign.errors import BackboneError
 from layalign.model.fingerprint import fingerprint
 from layalign.model.lora import add_stored_lora, lora_base, lora_layers
+from layalign.model.pretrained import load_config, load_model
 
 # Encoder-decoder families whose encoder is a class of its own but not in the text-encoding map.
 # Second entry: how the names in a full checkpoint become the names in the encoder alone.
@@ -110,12 +110,12 @@ def load_encoder(
     Raises:
         BackboneError: There is no such model, or its family has no encoder we can use.
     """
-    config = _load_config(name_or_path, "encoder", revision)
+    config = load_config(name_or_path, "encoder", revision)
     half = encoder_half(config)
     if half.key_mapping:
         kwargs["key_mapping"] = half.key_mapping
     kwargs |= half.options
-    return _load(
+    return load_model(
         half.model_class, name_or_path, "encoder", revision=revision, config=config, **kwargs
     )
 
@@ -136,8 +136,8 @@ def _load_language_model(
     """Return the model and its fingerprint."""
     base = lora_base(resolve(name_or_path), revision)
     if base is None:
-        config = _load_config(name_or_path, "language model", revision)
-        model = _load(
+        config = load_config(name_or_path, "language model", revision)
+        model = load_model(
             AutoModelForCausalLM,
             name_or_path,
             "language model",
@@ -169,8 +169,8 @@ def outline_backbones(
     base = lora_base(resolve(str(language_model)), language_model_revision)
     name, revision = base or (str(language_model), language_model_revision)
     outlines = (
-        outline_encoder(_load_config(str(encoder), "encoder", encoder_revision)),
-        outline_language_model(_load_config(name, "language model", revision)),
+        outline_encoder(load_config(str(encoder), "encoder", encoder_revision)),
+        outline_language_model(load_config(name, "language model", revision)),
     )
     for outline, given in zip(outlines, (encoder, language_model), strict=True):
         outline.name_or_path = outline.config.name_or_path = str(given)
@@ -243,33 +243,6 @@ def encoder_half(config: PreTrainedConfig) -> EncoderHalf:
         )
     has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     return EncoderHalf(model_class, key_mapping, {"add_pooling_layer": False} if has_pooler else {})
-
-
-def _load_config(name_or_path: str, role: str, revision: str | None) -> PreTrainedConfig:
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            resolve(name_or_path), revision=revision
-        )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BackboneError(
-            f"cannot load the {role} {name_or_path!r}: {reason}; expected a folder with "
-            "config.json and weights, or a Hugging Face model id"
-        ) from error
-    return config
-
-
-def _load(model_class: Any, name_or_path: str, role: str, **kwargs: Any) -> PreTrainedModel:
-    try:
-        model: PreTrainedModel = model_class.from_pretrained(resolve(name_or_path), **kwargs)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BackboneError(
-            f"cannot load the {role} {name_or_path!r} as {model_class.__name__}: {reason}"
-        ) from error
-    # An embedded model's folder is elsewhere on other machines.
-    model.name_or_path = model.config.name_or_path = name_or_path
-    return model
 
 
 def token_embedding(language_model: PreTrainedModel) -> nn.Embedding:

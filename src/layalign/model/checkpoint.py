@@ -14,7 +14,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from layalign.embedded import shipped_checkpoints
-from layalign.errors import CheckpointError
+from layalign.errors import CheckpointError, reason
 from layalign.model.backbones import load_backbones
 from layalign.model.config import LayAlignConfig
 from layalign.model.lora import own_weights
@@ -109,7 +109,7 @@ def load(
         CheckpointError: A file is missing or damaged, or does not fit the backbones.
     """
     folder = find_folder(name_or_path, revision)
-    config = config or LayAlignConfig.from_pretrained(folder)
+    config = config or read_config(folder)
     trained = read_weights(folder)
     places = backbone_places(folder, config)
     encoder, language_model, fingerprints = load_backbones(
@@ -149,7 +149,7 @@ def find_folder(
     """
     shipped = shipped_checkpoints()
     folder = shipped.get(str(name_or_path), Path(name_or_path))
-    if not folder.is_dir():
+    if not folder.is_dir() or not str(name_or_path):
         is_path = folder.exists() or folder.is_absolute() or str(name_or_path).startswith(".")
         if is_path or str(name_or_path).count("/") != 1:
             raise CheckpointError(
@@ -161,7 +161,7 @@ def find_folder(
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             raise CheckpointError(
                 f"{str(name_or_path)!r} is no local folder and could not be fetched from the hub: "
-                f"{str(error).splitlines()[0]}"
+                f"{reason(error)}"
             ) from error
     for name in files:
         if not (folder / name).is_file():
@@ -169,6 +169,21 @@ def find_folder(
                 f"{folder} has no {name}; expected a folder written by save_pretrained"
             )
     return folder
+
+
+def read_config(folder: Path) -> LayAlignConfig:
+    """Read the configuration of a checkpoint folder.
+
+    Raises:
+        CheckpointError: It is damaged, or its settings are not valid.
+    """
+    try:
+        return LayAlignConfig.from_pretrained(folder)
+    except Exception as error:  # the two inside check their fields with errors of every kind
+        raise CheckpointError(
+            f"{folder / 'config.json'} is damaged or of another version ({reason(error)}); copy "
+            "it again or use an earlier checkpoint"
+        ) from error
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -191,7 +206,7 @@ def load_trained(model: LayAlignModel, trained: dict[str, Tensor], source: objec
     """Put trained parameters into a model, strictly by name and shape.
 
     Raises:
-        CheckpointError: Names or shapes differ; the message lists them.
+        CheckpointError: Names or shapes differ, which the message lists, or numbers are none.
     """
     parameters = dict(model.named_parameters())
     expected = set(model.trainable_names())
@@ -207,6 +222,10 @@ def load_trained(model: LayAlignModel, trained: dict[str, Tensor], source: objec
                 f"{source}: {name} has shape {tuple(trained[name].shape)}, expected "
                 f"{tuple(parameters[name].shape)} for these backbones"
             )
+        if not trained[name].is_floating_point() or not trained[name].isfinite().all():
+            raise CheckpointError(
+                f"{source}: {name} holds what are no finite numbers; use an earlier checkpoint"
+            )
         parameters[name].data.copy_(trained[name])
 
 
@@ -218,7 +237,7 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         values.
     """
     folder = find_folder(name_or_path)
-    config = LayAlignConfig.from_pretrained(folder)
+    config = read_config(folder)
     trained = read_weights(folder)
     return {
         "checkpoint": str(name_or_path),
@@ -248,7 +267,7 @@ def backbone_places(folder: Path, config: LayAlignConfig | None = None) -> tuple
         folder: Of the checkpoint.
         config: If it is loaded already.
     """
-    config = config or LayAlignConfig.from_pretrained(folder)
+    config = config or read_config(folder)
     encoder, language_model = folder / ENCODER_FOLDER, folder / LANGUAGE_MODEL_FOLDER
     return (
         str(encoder) if encoder.is_dir() else config.encoder,

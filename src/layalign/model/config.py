@@ -6,20 +6,26 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from layalign.errors import ConfigError, nearest
-from layalign.fields import from_mapping
+from layalign.fields import convert, from_mapping
 from layalign.model import switches
 from layalign.model.switches import MEAN, AdapterKind, AlignerKind, GateKind, LoraSettings
+
+_PLAIN = (
+    *("encoder", "encoder_revision", "language_model", "language_model_revision", "encoder_mean"),
+    *("aligner", "aligner_width", "adapter", "adapter_width", "gate"),
+    *("mask_encoder_padding", "mask_position_ids", "frozen_backbones_eval"),
+)
 
 
 def _as_config(value: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
     if not isinstance(value, dict):
         return copy.deepcopy(value)  # a loaded backbone keeps its own: ours may be changed
-    model_type = value.get("model_type", "")
+    model_type = str(value.get("model_type", ""))
     if model_type not in CONFIG_MAPPING:
         raise ConfigError(
             f"backbone configuration has model_type {model_type!r}, which this version of "
@@ -136,6 +142,9 @@ class LayAlignConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     def _check(self) -> None:
+        hints = get_type_hints(LayAlignConfig.__init__)
+        for name in _PLAIN:
+            setattr(self, name, convert(getattr(self, name), hints[name], name))
         switches.check_kinds(adapter=self.adapter, aligner=self.aligner, gate=self.gate)
         self._check_layers()
         switches.check_adapter_width(self.adapter, self.adapter_width)
