@@ -255,7 +255,7 @@ class LayAlignProcessor:
         Raises:
             DataError: Two of the lists differ in length, or a text is empty.
         """
-        texts = [text] if isinstance(text, str) else list(text)
+        texts = [text] if isinstance(text, str) or not isinstance(text, Iterable) else list(text)
         if not texts:
             raise DataError("no text given; expected at least one")
         columns = {

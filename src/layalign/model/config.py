@@ -17,7 +17,7 @@ from layalign.model.switches import MEAN, AdapterKind, AlignerKind, GateKind, Lo
 
 _PLAIN = (
     *("encoder", "encoder_revision", "language_model", "language_model_revision", "encoder_mean"),
-    *("aligner", "aligner_width", "adapter", "adapter_width", "gate"),
+    *("fingerprints", "aligner", "aligner_width", "adapter", "adapter_width", "gate"),
     *("mask_encoder_padding", "mask_position_ids", "frozen_backbones_eval"),
 )
 
@@ -122,7 +122,7 @@ class LayAlignConfig(PreTrainedConfig):
         self.encoder_revision = encoder_revision
         self.language_model = language_model
         self.language_model_revision = language_model_revision
-        self.fingerprints = dict(fingerprints or {})
+        self.fingerprints = fingerprints or {}
         self.encoder_layers = _as_list(encoder_layers)
         self.encoder_mean = encoder_mean
         self.language_layers = _as_list(language_layers)
@@ -136,7 +136,8 @@ class LayAlignConfig(PreTrainedConfig):
         self.mask_position_ids = mask_position_ids
         self.frozen_backbones_eval = frozen_backbones_eval
         if self.text_config is not None:
-            kwargs.setdefault("bos_token_id", self.text_config.bos_token_id)
+            bos = kwargs.get("bos_token_id", self.text_config.bos_token_id)
+            kwargs["bos_token_id"] = convert(bos, int | None, "bos_token_id")
             self._check()
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
