@@ -3,8 +3,10 @@
 Both need the ``data`` extra. No code of a data set is ever run.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,9 @@ def hub_rows(hub: str, *, subset: str | None, split: str, revision: str | None) 
     datasets = _import("datasets")
     number = 0
     try:
-        rows = datasets.load_dataset(hub, subset, split=split, revision=revision, streaming=True)
+        builder = datasets.load_dataset_builder(hub, subset, revision=revision)
+        _check_inside(hub, builder.config.data_files)
+        rows = builder.as_streaming_dataset(split=split)
         for number, row in enumerate(rows, start=1):
             yield f"{hub}, row {number}", row
     except Exception as error:  # of whatever library for networks, archives or formats is at work
@@ -40,6 +44,15 @@ def hub_rows(hub: str, *, subset: str | None, split: str, revision: str | None) 
         ) from error
     if not number:
         raise DataError(f"data set {hub!r} has no rows in split {split!r}; choose another split")
+
+
+def _check_inside(hub: str, data_files: Mapping[Any, Sequence[str]] | None) -> None:
+    """Refuse a set whose description names files of this machine that are not the set's own."""
+    folder = Path(hub).absolute()
+    for file in chain(*(data_files or {}).values()):
+        is_local = "://" not in file
+        if is_local and folder not in Path(os.path.normpath(Path(file).absolute())).parents:
+            raise DataError(f"it names {file!r}, which is not among its own files")
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
