@@ -193,6 +193,7 @@ CHECKPOINTS = [
     Damaged(written("config.json", "[]"), "config.json is damaged", INSPECT),
     Damaged(written("config.json", b"\xff"), "config.json is damaged", INSPECT),
     Damaged(edited("config.json", encoder_config=3), "config.json is damaged", INSPECT),
+    Damaged(edited("config.json", text_config=None), "text_config is missing", INSPECT),
     Damaged(edited("config.json", text_config={}), "has model_type ''", INSPECT),
     Damaged(edited("config.json", gate=5), "gate is 5; expected one of scalar", INSPECT),
     Damaged(edited("config.json", encoder=7), "encoder is 7; expected text", INSPECT),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,8 +69,7 @@ def read_weights(checkpoint: str | PathLike[str]) -> Weights:
         )
     config = read_config(folder)
     trained = read_trained(folder)
-    mix = trained.get("aligner.mix.weight")
-    slots = None if mix is None else mix.float().numpy().reshape(-1, 2, mix.shape[1])
+    slots = _slots(trained, folder)
     return Weights(
         encoder_layers=list(config.encoder_layers),
         language_layers=list(config.language_layers),
@@ -78,6 +78,20 @@ def read_weights(checkpoint: str | PathLike[str]) -> Weights:
         values=None if slots is None else slots[:, 1].copy(),
         gate=config.gate,
     )
+
+
+def _slots(trained: dict[str, Tensor], folder: Path) -> Array | None:
+    """Mixing weights, ``(n_fused, 2, n_mixed)``."""
+    mix = trained.get("aligner.mix.weight")
+    if mix is None:
+        return None
+    if mix.dim() != 2 or len(mix) % 2:
+        raise CheckpointError(
+            f"{folder}: aligner.mix.weight has shape {tuple(mix.shape)}, expected (2 * n_fused, "
+            "n_mixed); copy the checkpoint again or use an earlier one"
+        )
+    slots: Array = mix.float().numpy().reshape(-1, 2, mix.shape[1])
+    return slots
 
 
 def _gates(trained: dict[str, Tensor]) -> list[float]:

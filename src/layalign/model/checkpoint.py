@@ -14,7 +14,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from layalign.embedded import shipped_checkpoints
-from layalign.errors import CheckpointError, reason
+from layalign.errors import CheckpointError, ConfigError, reason
 from layalign.model.backbones import load_backbones
 from layalign.model.config import LayAlignConfig
 from layalign.model.lora import own_weights
@@ -178,7 +178,10 @@ def read_config(folder: Path) -> LayAlignConfig:
         CheckpointError: It is damaged, or its settings are not valid.
     """
     try:
-        return LayAlignConfig.from_pretrained(folder)
+        config = LayAlignConfig.from_pretrained(folder)
+        if config.text_config is None:
+            raise ConfigError("text_config is missing")
+        return config
     except Exception as error:  # the two inside check their fields with errors of every kind
         raise CheckpointError(
             f"{folder / 'config.json'} is damaged or of another version ({reason(error)}); copy "
@@ -190,23 +193,30 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read the trained parameters of a checkpoint folder.
 
     Raises:
-        CheckpointError: The file is damaged or cut off.
+        CheckpointError: The file is damaged or cut off, or what it holds are no finite numbers.
     """
     try:
         with safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            trained = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{folder / WEIGHTS_NAME} is damaged or cut off ({error}); copy it again or use an "
             "earlier checkpoint"
         ) from error
+    for name, value in trained.items():
+        if not value.is_floating_point() or not value.isfinite().all():
+            raise CheckpointError(
+                f"{folder / WEIGHTS_NAME}: {name} holds what are no finite numbers; use an earlier "
+                "checkpoint"
+            )
+    return trained
 
 
 def load_trained(model: LayAlignModel, trained: dict[str, Tensor], source: object) -> None:
     """Put trained parameters into a model, strictly by name and shape.
 
     Raises:
-        CheckpointError: Names or shapes differ, which the message lists, or numbers are none.
+        CheckpointError: Names or shapes differ; the message lists them.
     """
     parameters = dict(model.named_parameters())
     expected = set(model.trainable_names())
@@ -221,10 +231,6 @@ def load_trained(model: LayAlignModel, trained: dict[str, Tensor], source: objec
             raise CheckpointError(
                 f"{source}: {name} has shape {tuple(trained[name].shape)}, expected "
                 f"{tuple(parameters[name].shape)} for these backbones"
-            )
-        if not trained[name].is_floating_point() or not trained[name].isfinite().all():
-            raise CheckpointError(
-                f"{source}: {name} holds what are no finite numbers; use an earlier checkpoint"
             )
         parameters[name].data.copy_(trained[name])
 
