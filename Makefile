@@ -3,11 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := quickstart,train,data,eval,analysis,docs,dev
 STAMP := $(VENV)/.installed
+# Tools of a release, in an environment of their own: they are no part of the tested set.
+RELEASE_TOOLS := cyclonedx-bom==7.5.0 pip-audit==2.10.1
+RELEASE_BIN := $(VENV)/release/bin
 ARGS ?=
 # Several test processes share the cores; more threads in each of them only get in the way.
 WORKERS ?= 2
 
-.PHONY: venv quickstart bench test lint types format docs build clean
+.PHONY: venv quickstart bench test lint types format docs build audit sbom clean
 
 venv: $(STAMP)
 
@@ -43,6 +46,19 @@ docs: venv
 
 build: venv
 	$(BIN)/python -m build --wheel --no-isolation
+
+audit: $(RELEASE_BIN)
+	$(RELEASE_BIN)/python tools/audit.py constraints.txt
+
+sbom: venv $(RELEASE_BIN)
+	mkdir -p dist
+	$(RELEASE_BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
+		--output-reproducible --output-file dist/layalign.cdx.json $(BIN)/python
+
+$(RELEASE_BIN): Makefile
+	$(PYTHON) -m venv $(VENV)/release
+	@$@/python -m pip install --quiet --disable-pip-version-check $(RELEASE_TOOLS)
+	@touch $@
 
 clean:
 	rm -rf build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -52,6 +52,15 @@ class EvaluationError(LayAlignError, RuntimeError):
     """An evaluation cannot go on, for example because memory does not suffice."""
 
 
+def reason(error: BaseException) -> str:
+    """What another library's error says, for the middle of a message: its first line, or its class.
+
+    Returns:
+        Some text without line ends.
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def nearest(found: str, known: Iterable[str]) -> str:
     """Hint, for the end of a message, at the known name that looks most like the one found.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import reprlib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +14,8 @@ from typing import Any, Literal, TypeVar, Union
 from layalign.errors import ConfigError, LayAlignError, nearest
 
 T = TypeVar("T")
+
+_MAX_INTEGER = 2**63
 
 
 def from_mapping(cls: type[T], values: object, where: str, *, base: T | None = None) -> T:
@@ -149,18 +153,27 @@ def _convert_mapping(value: Any, arguments: tuple[Any, ...], where: str) -> dict
 
 
 def _convert_plain(value: Any, hint: Any, where: str) -> Any:
-    if hint is float and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 3e-4 as text
-        except (TypeError, ValueError):
-            pass
-    elif hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)
+    if hint in (float, int) and not isinstance(value, bool):
+        number = _number(value, hint)
+        if number is not None:
+            return number
     elif hint is Path and isinstance(value, str):
         return Path(value)
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise ConfigError(f"{where} is {_show(value)}; expected {_in_words(hint)}")
+
+
+def _number(value: Any, hint: type[float | int]) -> float | int | None:
+    """The value as a finite number of that type, and of a size that every library takes."""
+    if hint is int:
+        is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        return int(value) if is_whole and abs(value) < _MAX_INTEGER else None
+    try:
+        number = float(value)  # YAML reads 3e-4 as text
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _in_words(hint: Any) -> str:
@@ -177,5 +190,10 @@ def _required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _show(value: object) -> str:
-    text = repr(value)
+    # Aliases of YAML can make a short file stand for more text than fits in memory.
+    text = _REPR.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 60

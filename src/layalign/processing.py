@@ -11,16 +11,18 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from transformers import AutoProcessor, BatchEncoding, PreTrainedTokenizerBase
 
 from layalign.chat_format import QUESTION
 from layalign.data.language_codes import language_codes as code_table
-from layalign.errors import CheckpointError, ConfigError, DataError
+from layalign.errors import CheckpointError, ConfigError, DataError, reason
+from layalign.fields import convert
 from layalign.model.checkpoint import find_folder
 from layalign.model.config import LayAlignConfig
 from layalign.model.sequence import IGNORE_INDEX
+from layalign.model.switches import check_ratio, check_width
 from layalign.model.tokenizers import (
     ENCODER_TOKENIZER_FOLDER,
     TOKENIZER_FOLDER,
@@ -30,6 +32,7 @@ from layalign.model.tokenizers import (
 from layalign.padding import pad_id, pad_rows
 
 CONFIG_NAME = "processor_config.json"
+LENGTHS = ("encoder_max_length", "prompt_max_length", "target_max_length")
 _DIGIT = re.compile(r"\d")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)(?=\d)")
 
@@ -91,11 +94,7 @@ class LayAlignProcessor:
         self.question_max_ratio = question_max_ratio
         self.language_codes = code_table(language_codes or {})
         self._truncations: Counter[str] = Counter()
-        for name in ("encoder_max_length", "prompt_max_length", "target_max_length"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
-        if question_max_ratio is not None and question_max_ratio <= 0:
-            raise ConfigError(f"question_max_ratio is {question_max_ratio}; expected more than 0")
+        self._check_settings()
         if tokenizer.eos_token_id is None:
             raise ConfigError(
                 "the language model's tokenizer has no EOS token, so targets could not end; set "
@@ -114,6 +113,14 @@ class LayAlignProcessor:
                 shown[name] = textwrap.shorten(repr(value), 80, placeholder=" …")
         lines = "".join(f"  {name}: {text}\n" for name, text in shown.items())
         return f"{type(self).__name__}(\n{lines})"
+
+    def _check_settings(self) -> None:
+        hints = get_type_hints(LayAlignProcessor.__init__)
+        for name, value in self.settings().items():
+            setattr(self, name, convert(value, hints[name], name))
+        for name in LENGTHS:
+            check_width(name, getattr(self, name))
+        check_ratio("question_max_ratio", self.question_max_ratio)
 
     @property
     def truncations(self) -> dict[str, int]:
@@ -262,7 +269,7 @@ class LayAlignProcessor:
         Raises:
             DataError: Two of the lists differ in length, or a text is empty.
         """
-        texts = [text] if isinstance(text, str) else list(text)
+        texts = [text] if isinstance(text, str) or not isinstance(text, Iterable) else list(text)
         if not texts:
             raise DataError("no text given; expected at least one")
         columns = {
@@ -305,8 +312,7 @@ class LayAlignProcessor:
             if largest >= size:
                 raise ConfigError(
                     f"the {role}'s tokenizer ({tokenizer.name_or_path!r}) has ids up to {largest}, "
-                    f"but the {role} has only {size} embeddings; use the tokenizer that belongs "
-                    "to the model"
+                    f"but the {role} has only {size} embeddings; use the model's own tokenizer"
                 )
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -352,12 +358,11 @@ class LayAlignProcessor:
         try:
             settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
             return cls(*checkpoint_tokenizers(folder), **{**settings, **overrides})
-        except (OSError, ValueError, TypeError) as error:
-            if isinstance(error, ConfigError):
-                raise
+        except ConfigError as error:
+            raise ConfigError(f"the processor in {folder}: {error}") from error
+        except Exception as error:  # of tokenizers, sentencepiece or whatever reads the files
             raise CheckpointError(
-                f"the processor in {folder} is damaged: {str(error).splitlines()[0]}; copy the "
-                "folder again"
+                f"the processor in {folder} is damaged: {reason(error)}; copy the folder again"
             ) from error
 
     @classmethod

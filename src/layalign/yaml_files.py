@@ -9,13 +9,17 @@ from typing import Any
 
 import yaml
 
-from layalign.errors import ConfigError
+from layalign.errors import ConfigError, reason
+
+_MAX_SIZE = 1 << 20
 
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key given twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        if not isinstance(node, yaml.MappingNode):  # something else, tagged as a mapping
+            raise ConfigError(f"line {node.start_mark.line + 1}: expected a mapping")
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -34,21 +38,37 @@ def read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
     Raises:
         ConfigError: No such file, not YAML, a key twice, or no mapping.
     """
+    values = _parse(_read(Path(path)))
+    if not isinstance(values, dict):
+        raise ConfigError(f"holds {type(values).__name__}; expected a mapping of settings")
+    return values
+
+
+def _read(path: Path) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        values = yaml.load(text, _Loader)  # a SafeLoader
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MAX_SIZE + 1)
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
         raise ConfigError("is not UTF-8 text; expected a YAML file") from error
-    except yaml.YAMLError as error:
+    if len(text) > _MAX_SIZE:
+        raise ConfigError(f"is longer than {_MAX_SIZE} characters; expected a file of settings")
+    return text
+
+
+def _parse(text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except ConfigError:
+        raise
+    except RecursionError as error:
+        raise ConfigError("is not valid YAML: the values are nested too deep") from error
+    except Exception as error:  # PyYAML passes on what int, datetime and others say of a value
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or reason(error)
         raise ConfigError(f"is not valid YAML{line}: {problem}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"holds {type(values).__name__}; expected a mapping of settings")
-    return values
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
@@ -65,9 +85,9 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     if not equals or not name:
         raise ConfigError(f"override {override!r} is not key=value; write e.g. stage.task.lr=3e-4")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+        value = _parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"override {override!r}: the value {error}") from error
     *parents, last = name.split(".")
     place: Any = values
     for done, key in enumerate(parents):

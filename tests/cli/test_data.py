@@ -59,19 +59,3 @@ def test_a_hub_set(
     assert "needs a split" in capsys.readouterr().err
     assert main([*argv, "--split", "test", "--subset", "none"]) == 1
     assert "subset ('none')" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        ([], "expected either sources or --recipe"),
-        (["x.tsv", "--recipe", "r.yaml"], "expected either sources or --recipe"),
-        (["--recipe", "r.yaml", "--split", "test"], "--split does not apply to --recipe"),
-        (["x.tsv", "--codes", "sw"], "expected NAME=VALUE"),
-    ],
-)
-def test_wrong_usage(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["data", "check", *argv])
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err

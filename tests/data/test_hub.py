@@ -91,6 +91,19 @@ def test_a_damaged_set(tmp_path: Path) -> None:
         load_examples(DataSource(hub=hub, split="test", format="mgsm", language="sw"))
 
 
+@pytest.mark.parametrize("place", ["../secret.jsonl", "{}/secret.jsonl", "./../secret.jsonl"])
+def test_files_that_are_not_the_sets_own(tmp_path: Path, place: str) -> None:
+    hub = hub_set(tmp_path / "mgsm", [{"question": "a", "answer": 1}])
+    (tmp_path / "secret.jsonl").write_text('{"text": "secret"}', encoding="utf-8")
+    file = place.format(tmp_path)
+    description = (
+        f"configs:\n- config_name: default\n  data_files:\n  - {{split: test, path: {file}}}"
+    )
+    (Path(hub) / "README.md").write_text(f"---\n{description}\n---\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"secret.jsonl', which is not among its own files"):
+        load_examples(DataSource(hub=hub, split="test", language="sw"))
+
+
 def write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
     import pyarrow as pa
     from pyarrow import parquet

@@ -290,3 +290,15 @@ def test_damaged_predictions(run: Path, line: str) -> None:
     first = path.read_text("utf-8").splitlines()[0]
     path.write_text(f"{first}\n{line}\n", "utf-8")
     refused(run, DataError, f"{path}, line 2")
+
+
+@pytest.mark.parametrize("name", ["../run", "/", "runs/../../run"])
+def test_files_name_only_what_is_beside_them(comparison: Path, results: Path, name: str) -> None:
+    file = comparison / "comparison.json"
+    values = json.loads(file.read_text("utf-8"))
+    values["methods"]["layalign"]["runs"] = {"1": name}
+    write(file, values)
+    write(results / "results.json", {"tasks": {name: {}}})
+    for folder in (comparison, results):
+        with pytest.raises(DataError, match=f"names '{name}.*', which is not in it"):
+            read_folder(folder)

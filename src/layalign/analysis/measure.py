@@ -26,7 +26,7 @@ from layalign.eval.loading import load_systems
 from layalign.eval.provenance import find_model, is_language_model
 from layalign.eval.runner import Progress
 from layalign.eval.systems import BARE, LAYALIGN, BareLLM, LayAlignSystem
-from layalign.model import LayAlignConfig
+from layalign.model.checkpoint import read_config
 
 Array = npt.NDArray[np.float32]
 
@@ -149,7 +149,7 @@ def _check_models(places: Sequence[str | PathLike[str]]) -> None:
         folder = find_model(place)
         if is_language_model(folder):
             continue
-        if LayAlignConfig.from_pretrained(folder).adapter == "none":
+        if read_config(folder).adapter == "none":
             raise ConfigError(
                 f"{fspath(place)} has no adapter, so its language model reads no soft tokens, and "
                 "their states are what is analysed; choose a checkpoint with an adapter"

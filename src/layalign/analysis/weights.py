@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,9 +58,8 @@ def read_weights(checkpoint: str | PathLike[str]) -> Weights:
     Raises:
         CheckpointError: There is no checkpoint of LayAlign in that place, or it is damaged.
     """
-    from layalign.model.checkpoint import find_folder
+    from layalign.model.checkpoint import find_folder, read_config
     from layalign.model.checkpoint import read_weights as read_trained
-    from layalign.model.config import LayAlignConfig
 
     folder = find_folder(checkpoint)
     if is_language_model(folder):
@@ -67,10 +67,9 @@ def read_weights(checkpoint: str | PathLike[str]) -> Weights:
             f"{str(checkpoint)!r} is a plain language model; expected a checkpoint of LayAlign, "
             "which has an aligner and gates"
         )
-    config = LayAlignConfig.from_pretrained(folder)
+    config = read_config(folder)
     trained = read_trained(folder)
-    mix = trained.get("aligner.mix.weight")
-    slots = None if mix is None else mix.float().numpy().reshape(-1, 2, mix.shape[1])
+    slots = _slots(trained, folder)
     return Weights(
         encoder_layers=list(config.encoder_layers),
         language_layers=list(config.language_layers),
@@ -79,6 +78,20 @@ def read_weights(checkpoint: str | PathLike[str]) -> Weights:
         values=None if slots is None else slots[:, 1].copy(),
         gate=config.gate,
     )
+
+
+def _slots(trained: dict[str, Tensor], folder: Path) -> Array | None:
+    """Mixing weights, ``(n_fused, 2, n_mixed)``."""
+    mix = trained.get("aligner.mix.weight")
+    if mix is None:
+        return None
+    if mix.dim() != 2 or len(mix) % 2:
+        raise CheckpointError(
+            f"{folder}: aligner.mix.weight has shape {tuple(mix.shape)}, expected (2 * n_fused, "
+            "n_mixed); copy the checkpoint again or use an earlier one"
+        )
+    slots: Array = mix.float().numpy().reshape(-1, 2, mix.shape[1])
+    return slots
 
 
 def _gates(trained: dict[str, Tensor]) -> list[float]:

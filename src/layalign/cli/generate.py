@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
     answers = generate(
         args.checkpoint,
-        [line.strip() for line in sys.stdin if line.strip()] if args.texts == ["-"] else args.texts,
+        _lines() if args.texts == ["-"] else args.texts,
         **_options(args),
         stream=write if args.stream else None,
     )
@@ -98,6 +98,15 @@ def run(args: argparse.Namespace) -> int:
         for answer in answers:
             _show(answer)
     return 0
+
+
+def _lines() -> list[str]:
+    from layalign.errors import DataError
+
+    try:
+        return [line.strip() for line in sys.stdin if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input is no {error.encoding} text; write it as such") from error
 
 
 def _run_file(args: argparse.Namespace) -> int:

@@ -129,11 +129,15 @@ def _run(args: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            return _fail(f"{error.filename}: {error.strerror}; check path and permissions", 1)
         what = f"unexpected {type(error).__name__}: {error}"
         return _fail(f"{what}; run again with --debug for the traceback", 1)
     return status
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"layalign: error: {' '.join(message.split())}", file=sys.stderr)
+    # What a file holds may be in the message: no control character of it reaches the terminal.
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    print(f"layalign: error: {line}", file=sys.stderr)
     return status

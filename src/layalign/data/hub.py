@@ -3,14 +3,16 @@
 Both need the ``data`` extra. No code of a data set is ever run.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from layalign.data.lines import check_file
 from layalign.data.rows import Row
-from layalign.errors import DataError
+from layalign.errors import DataError, reason
 
 _BATCH = 1000  # rows of a Parquet file in memory
 
@@ -30,17 +32,27 @@ def hub_rows(hub: str, *, subset: str | None, split: str, revision: str | None) 
     datasets = _import("datasets")
     number = 0
     try:
-        rows = datasets.load_dataset(hub, subset, split=split, revision=revision, streaming=True)
+        builder = datasets.load_dataset_builder(hub, subset, revision=revision)
+        _check_inside(hub, builder.config.data_files)
+        rows = builder.as_streaming_dataset(split=split)
         for number, row in enumerate(rows, start=1):
             yield f"{hub}, row {number}", row
     except Exception as error:  # of whatever library for networks, archives or formats is at work
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
-            f"data set {hub!r} cannot be read after row {number}: {reason}; check hub, subset "
-            f"({subset!r}), split ({split!r}) and revision ({revision!r})"
+            f"data set {hub!r} cannot be read after row {number}: {reason(error)}; check hub, "
+            f"subset ({subset!r}), split ({split!r}) and revision ({revision!r})"
         ) from error
     if not number:
         raise DataError(f"data set {hub!r} has no rows in split {split!r}; choose another split")
+
+
+def _check_inside(hub: str, data_files: Mapping[Any, Sequence[str]] | None) -> None:
+    """Refuse a set whose description names files of this machine that are not the set's own."""
+    folder = Path(hub).absolute()
+    for file in chain(*(data_files or {}).values()):
+        is_local = "://" not in file
+        if is_local and folder not in Path(os.path.normpath(Path(file).absolute())).parents:
+            raise DataError(f"it names {file!r}, which is not among its own files")
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
@@ -58,9 +70,8 @@ def parquet_rows(path: Path) -> Iterator[Row]:
                     number += 1
                     yield f"{path}, row {number}", row
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
-            f"{path}: not a readable Parquet file ({reason}); make or download it again"
+            f"{path}: not a readable Parquet file ({reason(error)}); make or download it again"
         ) from error
     if not number:
         raise DataError(f"{path}: the file has no rows; expected at least one")

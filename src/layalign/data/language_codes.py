@@ -69,12 +69,12 @@ def language_codes(name: str | Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigError: There is no table of that name.
     """
-    if not isinstance(name, str):
+    if isinstance(name, Mapping):
         return dict(name)
     if name not in TABLES:
         raise ConfigError(
             f"unknown table of language codes {name!r}; expected one of {', '.join(TABLES)}, or a "
-            f"mapping from BCP-47 tags to codes{nearest(name, TABLES)}"
+            f"mapping from BCP-47 tags to codes{nearest(str(name), TABLES)}"
         )
     return dict(_table(name))
 

@@ -82,6 +82,8 @@ class DataSource:
         """Check that the fields agree and normalise the language tags."""
         if sum(place is not None for place in (self.name, self.path, self.hub)) != 1:
             raise ConfigError("a data source needs either name or path or hub, just one of them")
+        if not self.label:
+            raise ConfigError("a data source has an empty name, path or hub; say where the data is")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"limit must be at least 1, got {self.limit}")
         self._normalise()

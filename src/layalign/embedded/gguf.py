@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from layalign.errors import BackboneError, DownloadError
+from layalign.errors import BackboneError, DownloadError, reason
 
 MAGIC = b"GGUF"
 FORMAT_VERSION = 3
@@ -51,12 +51,15 @@ def convert(path: Path, folder: Path) -> None:
     _check_header(path)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=torch.float32
+            path.parent, gguf_file=path.name, dtype=torch.float32, trust_remote_code=False
         )
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        tokenizer = AutoTokenizer.from_pretrained(
+            path.parent, gguf_file=path.name, trust_remote_code=False
+        )
     except ImportError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BackboneError(f"{path.name} cannot be read: {reason}; {INSTALL_HINT}") from error
+        raise BackboneError(
+            f"{path.name} cannot be read: {reason(error)}; {INSTALL_HINT}"
+        ) from error
     # The weights are dense now, but transformers still calls the model quantised and would
     # refuse to save it.
     del model.hf_quantizer

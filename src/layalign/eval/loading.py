@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 import torch
 from transformers import PreTrainedModel
 
-from layalign.errors import BackboneError
+from layalign.errors import CheckpointError, reason
 from layalign.eval.prompts import with_question
 from layalign.eval.provenance import FINETUNE_NAME, find_model, is_language_model
 from layalign.eval.systems import BARE, LAYALIGN, BareLLM, BatchedSystem, LayAlignSystem
 from layalign.eval.translating import SequenceToSequence
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
+from layalign.model.pretrained import load_model
 from layalign.model.tokenizers import load_tokenizer
 from layalign.processing import LayAlignProcessor
 
@@ -127,21 +128,27 @@ def load_translator(name_or_path: str, **options: Any) -> SequenceToSequence:
     """
     from transformers import AutoModelForSeq2SeqLM
 
-    try:
-        model: PreTrainedModel = AutoModelForSeq2SeqLM.from_pretrained(name_or_path)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BackboneError(
-            f"cannot load the translator {name_or_path!r}: {reason}; expected a folder or hub id "
-            "of an encoder-decoder model"
-        ) from error
+    model = load_model(AutoModelForSeq2SeqLM, name_or_path, "translator")
     return SequenceToSequence(_on_gpu(model), load_tokenizer(name_or_path), **options)
 
 
 def read_finetune(folder: Path) -> dict[str, Any]:
-    """What a fine-tune has left in a language model's folder; nothing for other models."""
+    """What a fine-tune has left in a language model's folder; nothing for other models.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
     file = folder / FINETUNE_NAME
-    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        if not isinstance(found.get("prompt_template", ""), str):
+            raise TypeError("prompt_template is no text")
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file} is damaged ({reason(error)}); copy the folder again"
+        ) from error
     return found
 
 

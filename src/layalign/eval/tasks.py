@@ -91,7 +91,7 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check the settings, choose the template and normalise the language tags."""
-        if not self.name or set(self.name) & set("/\\"):
+        if not self.name.strip(".") or set(self.name) & set("/\\"):
             raise ConfigError(f"name is {self.name!r}; expected a word that can name a file")
         known = [f.name for f in dataclasses.fields(DataSource) if f.name not in _CHOSEN]
         check_keys(self.data, known, "data")

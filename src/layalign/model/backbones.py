@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     MODEL_MAPPING,
-    AutoConfig,
     AutoModelForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
@@ -26,6 +24,7 @@ from layalign.embedded import resolve
 from layalign.errors import BackboneError
 from layalign.model.fingerprint import fingerprint
 from layalign.model.lora import add_stored_lora, lora_base, lora_layers
+from layalign.model.pretrained import load_config, load_model
 from layalign.model.projections import PROJECTIONS, projection_names
 
 # Encoder-decoder families whose encoder is a class of its own but not in the text-encoding map.
@@ -115,7 +114,7 @@ def load_encoder(
     if half.key_mapping:
         kwargs["key_mapping"] = half.key_mapping
     kwargs |= half.options
-    return _load(
+    return load_model(
         half.model_class, name_or_path, "encoder", revision=revision, config=config, **kwargs
     )
 
@@ -137,7 +136,7 @@ def _load_language_model(
     base = lora_base(resolve(name_or_path), revision)
     if base is None:
         config = load_config(name_or_path, "language model", revision)
-        model = _load(
+        model = load_model(
             AutoModelForCausalLM,
             name_or_path,
             "language model",
@@ -243,39 +242,6 @@ def encoder_half(config: PreTrainedConfig) -> EncoderHalf:
         )
     has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     return EncoderHalf(model_class, key_mapping, {"add_pooling_layer": False} if has_pooler else {})
-
-
-def load_config(name_or_path: str, role: str, revision: str | None = None) -> PreTrainedConfig:
-    """Read the configuration of a folder, a file, a hub id or an embedded model.
-
-    Raises:
-        BackboneError: There is none; ``role`` says for what in the message.
-    """
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            resolve(name_or_path), revision=revision
-        )
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
-        # Sizes that do not go together are an error of the last kind, whose last line says which.
-        reason = str(error).splitlines()[-isinstance(error, StrictDataclassError)].strip()
-        raise BackboneError(
-            f"cannot load the {role} {name_or_path!r}: {reason}; expected a folder with "
-            "config.json and weights, or a Hugging Face model id"
-        ) from error
-    return config
-
-
-def _load(model_class: Any, name_or_path: str, role: str, **kwargs: Any) -> PreTrainedModel:
-    try:
-        model: PreTrainedModel = model_class.from_pretrained(resolve(name_or_path), **kwargs)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BackboneError(
-            f"cannot load the {role} {name_or_path!r} as {model_class.__name__}: {reason}"
-        ) from error
-    # An embedded model's folder is elsewhere on other machines.
-    model.name_or_path = model.config.name_or_path = name_or_path
-    return model
 
 
 def token_embedding(language_model: PreTrainedModel) -> nn.Embedding:

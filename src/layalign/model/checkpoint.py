@@ -13,7 +13,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from layalign.embedded import shipped_checkpoints
-from layalign.errors import CheckpointError
+from layalign.errors import CheckpointError, ConfigError, reason
 from layalign.model.backbones import load_backbones
 from layalign.model.card import CARD_NAME, make_card
 from layalign.model.config import LayAlignConfig
@@ -126,7 +126,7 @@ def load(
         CheckpointError: A file is missing or damaged, or does not fit the backbones.
     """
     folder = find_folder(name_or_path, revision)
-    config = config or LayAlignConfig.from_pretrained(folder)
+    config = config or read_config(folder)
     trained = read_weights(folder)
     places = backbone_places(folder, config)
     encoder, language_model, fingerprints = load_backbones(
@@ -166,7 +166,7 @@ def find_folder(
     """
     shipped = shipped_checkpoints()
     folder = shipped.get(str(name_or_path), Path(name_or_path))
-    if not folder.is_dir():
+    if not folder.is_dir() or not str(name_or_path):
         is_path = folder.exists() or folder.is_absolute() or str(name_or_path).startswith(".")
         if is_path or str(name_or_path).count("/") != 1:
             raise CheckpointError(
@@ -182,20 +182,45 @@ def find_folder(
     return folder
 
 
+def read_config(folder: Path) -> LayAlignConfig:
+    """Read the configuration of a checkpoint folder.
+
+    Raises:
+        CheckpointError: It is damaged, or its settings are not valid.
+    """
+    try:
+        config = LayAlignConfig.from_pretrained(folder)
+        if config.text_config is None:
+            raise ConfigError("text_config is missing")
+        return config
+    except Exception as error:  # the two inside check their fields with errors of every kind
+        raise CheckpointError(
+            f"{folder / 'config.json'} is damaged or of another version ({reason(error)}); copy "
+            "it again or use an earlier checkpoint"
+        ) from error
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read the trained parameters of a checkpoint folder.
 
     Raises:
-        CheckpointError: The file is damaged or cut off.
+        CheckpointError: The file is damaged or cut off, or what it holds are no finite numbers.
     """
     try:
         with safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            trained = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{folder / WEIGHTS_NAME} is damaged or cut off ({error}); copy it again or use an "
             "earlier checkpoint"
         ) from error
+    for name, value in trained.items():
+        if not value.is_floating_point() or not value.isfinite().all():
+            raise CheckpointError(
+                f"{folder / WEIGHTS_NAME}: {name} holds what are no finite numbers; use an earlier "
+                "checkpoint"
+            )
+    return trained
 
 
 def load_trained(model: LayAlignModel, trained: dict[str, Tensor], source: object) -> None:
@@ -229,7 +254,7 @@ def describe(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
         values.
     """
     folder = find_folder(name_or_path)
-    config = LayAlignConfig.from_pretrained(folder)
+    config = read_config(folder)
     trained = read_weights(folder)
     return {
         "checkpoint": str(name_or_path),
@@ -259,7 +284,7 @@ def backbone_places(folder: Path, config: LayAlignConfig | None = None) -> tuple
         folder: Of the checkpoint.
         config: If it is loaded already.
     """
-    config = config or LayAlignConfig.from_pretrained(folder)
+    config = config or read_config(folder)
     encoder, language_model = folder / ENCODER_FOLDER, folder / LANGUAGE_MODEL_FOLDER
     return (
         str(encoder) if encoder.is_dir() else config.encoder,

@@ -20,8 +20,8 @@ from layalign.model.backbones import (
 )
 from layalign.model.config import LayAlignConfig, check_field_names
 from layalign.model.fused_layers import fuse_layers, project_states
-from layalign.model.hub import commit_of
 from layalign.model.fusion import fusion_keywords
+from layalign.model.hub import commit_of
 from layalign.model.lora import insert_lora
 from layalign.model.parts import is_trained
 from layalign.model.sequence import (

@@ -6,20 +6,26 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from layalign.errors import ConfigError, nearest
-from layalign.fields import from_mapping
+from layalign.fields import convert, from_mapping
 from layalign.model import switches
 from layalign.model.switches import MEAN, AdapterKind, AlignerKind, GateKind, LoraSettings
+
+_PLAIN = (
+    *("encoder", "encoder_revision", "language_model", "language_model_revision", "encoder_mean"),
+    *("fingerprints", "aligner", "aligner_width", "adapter", "adapter_width", "gate"),
+    *("mask_encoder_padding", "mask_position_ids", "frozen_backbones_eval"),
+)
 
 
 def _as_config(value: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
     if not isinstance(value, dict):
         return copy.deepcopy(value)  # a loaded backbone keeps its own: ours may be changed
-    model_type = value.get("model_type", "")
+    model_type = str(value.get("model_type", ""))
     if model_type not in CONFIG_MAPPING:
         raise ConfigError(
             f"backbone configuration has model_type {model_type!r}, which this version of "
@@ -116,7 +122,7 @@ class LayAlignConfig(PreTrainedConfig):
         self.encoder_revision = encoder_revision
         self.language_model = language_model
         self.language_model_revision = language_model_revision
-        self.fingerprints = dict(fingerprints or {})
+        self.fingerprints = fingerprints or {}
         self.encoder_layers = _as_list(encoder_layers)
         self.encoder_mean = encoder_mean
         self.language_layers = _as_list(language_layers)
@@ -130,12 +136,16 @@ class LayAlignConfig(PreTrainedConfig):
         self.mask_position_ids = mask_position_ids
         self.frozen_backbones_eval = frozen_backbones_eval
         if self.text_config is not None:
-            kwargs.setdefault("bos_token_id", self.text_config.bos_token_id)
+            bos = kwargs.get("bos_token_id", self.text_config.bos_token_id)
+            kwargs["bos_token_id"] = convert(bos, int | None, "bos_token_id")
             self._check()
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
 
     def _check(self) -> None:
+        hints = get_type_hints(LayAlignConfig.__init__)
+        for name in _PLAIN:
+            setattr(self, name, convert(getattr(self, name), hints[name], name))
         switches.check_kinds(adapter=self.adapter, aligner=self.aligner, gate=self.gate)
         self._check_layers()
         switches.check_adapter_width(self.adapter, self.adapter_width)

@@ -14,7 +14,7 @@ from huggingface_hub import (
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from layalign.embedded.registry import MODELS
-from layalign.errors import CheckpointError
+from layalign.errors import CheckpointError, reason
 
 _FAILURES = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError)
 
@@ -29,7 +29,7 @@ def download(repo_id: str, revision: str | None = None) -> Path:
         return Path(snapshot_download(repo_id, revision=revision))
     except _FAILURES as error:
         raise CheckpointError(
-            f"{repo_id!r} is no local folder and could not be fetched from the hub: {_line(error)}"
+            f"{repo_id!r} is no local folder and could not be fetched from the hub: {reason(error)}"
         ) from error
 
 
@@ -101,10 +101,6 @@ def upload(
         )
     except _FAILURES as error:
         raise CheckpointError(
-            f"cannot upload to {repo_id!r}: {_line(error)}; log in with `hf auth login`, and check "
-            "the name"
+            f"cannot upload to {repo_id!r}: {reason(error)}; log in with `hf auth login`, and "
+            "check the name"
         ) from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from layalign.errors import BackboneError, ConfigError
+from layalign.errors import BackboneError, ConfigError, reason
 from layalign.model.parts import LORA, part_of
 from layalign.model.switches import LoraSettings
 
@@ -39,7 +39,7 @@ def lora_base(name_or_path: str, revision: str | None = None) -> LoraBase | None
         revision: Hub revision.
 
     Raises:
-        BackboneError: The adapter's configuration is damaged or names no base.
+        BackboneError: The adapter's configuration is damaged, or names no base or itself.
     """
     try:
         found = find_adapter_config_file(name_or_path, revision=revision)
@@ -49,11 +49,32 @@ def lora_base(name_or_path: str, revision: str | None = None) -> LoraBase | None
         return None
     try:
         config = json.loads(Path(found).read_text(encoding="utf-8"))
-        return LoraBase(str(config["base_model_name_or_path"] or ""), config.get("revision"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        base = LoraBase(str(config["base_model_name_or_path"] or ""), config.get("revision"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BackboneError(
             f"{found} is damaged ({error}); expected what PEFT's save_pretrained writes"
         ) from error
+    if config.get("megatron_config"):  # PEFT imports a module of the name that stands beside it
+        raise BackboneError(f"{found} is for Megatron-LM, which layalign does not load")
+    _check_chain(name_or_path, base)
+    return base
+
+
+def _check_chain(name_or_path: str, base: LoraBase) -> None:
+    """Refuse a local LoRA that is, by way of others or at once, its own base."""
+    seen = {Path(name_or_path).resolve()}
+    place = Path(base.name_or_path)
+    while (file := place / "adapter_config.json").is_file():
+        if place.resolve() in seen:
+            raise BackboneError(
+                f"the LoRA {name_or_path!r} is its own base, through {str(place)!r}; set "
+                "base_model_name_or_path to the model that it was trained on"
+            )
+        seen.add(place.resolve())
+        try:
+            place = Path(json.loads(file.read_text("utf-8"))["base_model_name_or_path"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # whoever loads it says what is wrong
 
 
 def add_stored_lora(
@@ -75,9 +96,8 @@ def add_stored_lora(
         with _without_renaming_warnings():
             return PeftModel.from_pretrained(base, name_or_path, revision=revision)
     except Exception as error:  # PEFT, safetensors and torch have a class of their own each
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackboneError(
-            f"cannot put the LoRA {name_or_path!r} on {base.name_or_path!r}: {reason}"
+            f"cannot put the LoRA {name_or_path!r} on {base.name_or_path!r}: {reason(error)}"
         ) from error
 
 

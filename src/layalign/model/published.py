@@ -127,7 +127,7 @@ def to_published(name_or_path: str | os.PathLike[str], path: str | os.PathLike[s
     if target.exists():
         raise ConfigError(f"{target} is there already; choose another place")
     folder = checkpoint.find_folder(name_or_path)
-    config = LayAlignConfig.from_pretrained(folder)
+    config = checkpoint.read_config(folder)
     _check_form(config, folder)
     model = LayAlignModel(
         config,

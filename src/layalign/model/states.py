@@ -22,12 +22,12 @@ State = dict[str, Callable[[], Tensor]]
 
 SAFETENSORS = ".safetensors"
 SUFFIXES = (SAFETENSORS, ".bin", ".pt")
-_INDEX = ".index.json"
+INDEX_SUFFIX = ".index.json"
 _NAMES = tuple(
     f"{name}{suffix}{index}"
     for name in ("model", "pytorch_model")
     for suffix in SUFFIXES
-    for index in (_INDEX, "")
+    for index in (INDEX_SUFFIX, "")
 )
 
 
@@ -42,7 +42,7 @@ def open_state(path: str | os.PathLike[str]) -> State:
         CheckpointError: There is no such file, it is damaged or holds anything but tensors.
     """
     file = _find(Path(path))
-    if file.name.endswith(_INDEX):
+    if file.name.endswith(INDEX_SUFFIX):
         return _open_shards(file)
     return _open_file(file)
 
@@ -58,24 +58,35 @@ def _find(path: Path) -> Path:
         return found[0]
     if not path.is_file():
         raise CheckpointError(f"no state file {str(path)!r}; check the path")
-    if not path.name.endswith((*SUFFIXES, _INDEX)):
+    if not path.name.endswith((*SUFFIXES, INDEX_SUFFIX)):
         raise CheckpointError(
             f"{path} is no state file by its name; expected one that ends in "
-            f"{', '.join((*SUFFIXES, _INDEX))}"
+            f"{', '.join((*SUFFIXES, INDEX_SUFFIX))}"
         )
     return path
 
 
-def _open_shards(index: Path) -> State:
+def read_index(index: Path) -> dict[str, str]:
+    """Read which shard every tensor is in.
+
+    Raises:
+        CheckpointError: The file is no such index, or names files that are not beside it.
+    """
     try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted({str(name) for name in places.values()})
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        content = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        places = {name: str(shard) for name, shard in content.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{index} is no index of shards; expected JSON with a weight_map from tensors to files"
         ) from error
-    if outside := [name for name in shards if Path(name).name != name]:
+    if outside := [name for name in places.values() if Path(name).name != name]:
         raise CheckpointError(f"{index} names {outside[0]!r}; expected a file beside it")
+    return places
+
+
+def _open_shards(index: Path) -> State:
+    places = read_index(index)
+    shards = sorted(set(places.values()))
     if missing := [name for name in shards if not (index.parent / name).is_file()]:
         raise CheckpointError(f"{index} names {missing[0]!r}, which is not there; copy all shards")
     opened = {name: _open_file(index.parent / name) for name in shards}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,16 @@ def check_width(name: str, width: int | None) -> None:
     """
     if width is not None and width < 1:
         raise ConfigError(f"{name} is {width}; expected at least 1")
+
+
+def check_ratio(name: str, ratio: float | None) -> None:
+    """See that a ratio is a number above 0.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if ratio is not None and not 0 < ratio < math.inf:
+        raise ConfigError(f"{name} is {ratio}; expected more than 0")
 
 
 def check_layer_words(layers: str | Sequence[int] | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from layalign.embedded import resolve
-from layalign.errors import ConfigError
+from layalign.errors import ConfigError, reason
 from layalign.model.checkpoint import backbone_places
 from layalign.model.lora import lora_base
 
@@ -26,14 +26,20 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """
     place = resolve(name_or_path)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError, KeyError) as error:
+        return _load(place)
+    except Exception as error:  # of tokenizers, sentencepiece or whatever reads the files
         if base := lora_base(place):
             return load_tokenizer(base.name_or_path)
         raise ConfigError(
-            f"cannot load a tokenizer from {name_or_path!r}: {str(error).splitlines()[0]}; "
+            f"cannot load a tokenizer from {name_or_path!r}: {reason(error)}; "
             "expected a folder with tokenizer files or a Hugging Face model id"
         ) from error
+
+
+def _load(place: str | Path) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        place, trust_remote_code=False
+    )
     return tokenizer
 
 
@@ -44,5 +50,5 @@ def checkpoint_tokenizers(folder: Path) -> list[PreTrainedTokenizerBase]:
     """
     own = [folder / ENCODER_TOKENIZER_FOLDER, folder / TOKENIZER_FOLDER]
     if all(place.is_dir() for place in own):
-        return [AutoTokenizer.from_pretrained(place) for place in own]
+        return [_load(place) for place in own]
     return [load_tokenizer(place) for place in backbone_places(folder)]

@@ -29,6 +29,17 @@ def understood(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: holds something unexpected ({error}); {_ADVICE}") from error
 
 
+def inside(folder: Path, name: str) -> Path:
+    """A file or folder below a folder, as one of our files names it.
+
+    Raises:
+        DataError: The name leads out of the folder.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DataError(f"{folder}: names {name!r}, which is not in it; {_ADVICE}")
+    return folder / name
+
+
 _ADVICE = "the file is damaged or not layalign's; write it again"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from layalign.errors import ConfigError
 from layalign.eval.report import task_title
 from layalign.eval.results_folder import SETTINGS_NAME
-from layalign.report.files import read_json, understood
+from layalign.report.files import inside, read_json, understood
 from layalign.report.records import Contents, Cost, Difference, Method, Scores
 from layalign.report.runs import RECIPE_NAME, SUMMARY_NAME, answers_of, read_run
 from layalign.report.summaries import (
@@ -85,7 +85,9 @@ def _tasks(folder: Path, results: Mapping[str, Any]) -> Iterator[tuple[str, Mapp
 
 def _task(folder: Path, name: str, task: Mapping[str, Any], recipe: Mapping[str, Any]) -> Scores:
     slugs = {"bare": BARE, "layalign": "layalign"}
-    columns = {key: Column(slug, folder / f"{name}.{slug}.jsonl") for key, slug in slugs.items()}
+    columns = {
+        key: Column(slug, inside(folder, f"{name}.{slug}.jsonl")) for key, slug in slugs.items()
+    }
     return summary_scores(
         task,
         with_method(columns, task, recipe),
@@ -116,7 +118,8 @@ def _read_comparison(folder: Path) -> Contents:
         )
     with understood(path):
         scores = _comparison(folder, values, asked=str(path.resolve()))
-        places = [folder / run for m in values["methods"].values() for run in m["runs"].values()]
+        methods = values["methods"].values()
+        places = [inside(folder, run) for method in methods for run in method["runs"].values()]
         commands = tuple(map(str, values["commands"]))
         versions = {str(name): str(version) for name, version in values["versions"].items()}
     # A run's own evaluation is in the comparison already, and so is its command.
@@ -144,7 +147,9 @@ def _comparison(folder: Path, values: Mapping[str, Any], *, asked: str) -> Score
 def _method(folder: Path, name: str, values: Mapping[str, Any]) -> Method:
     versus, cost = values["versus"], values["cost"]
     seed = min(values["runs"], key=int, default=None)
-    answers = None if seed is None else existing(answers_of(folder / values["runs"][seed]))
+    answers = None
+    if seed is not None:
+        answers = existing(answers_of(inside(folder, values["runs"][seed])))
     return Method(
         name=name,
         label=str(values["label"]),

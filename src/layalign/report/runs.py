@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from layalign.errors import ConfigError, DataError
 from layalign.eval.provenance import is_language_model
-from layalign.report.files import read_json, understood
+from layalign.report.files import inside, read_json, understood
 from layalign.report.records import Contents, Curve, Run, Scores
 from layalign.report.summaries import BARE, Column, summary_scores, with_method
 from layalign.yaml_files import read_yaml
@@ -68,7 +68,7 @@ def answers_of(folder: Path) -> Path:
 
 
 def _predictions(folder: Path, slug: str) -> Path:
-    return folder / _PREDICTIONS_FOLDER / f"{slug}.jsonl"
+    return inside(folder / _PREDICTIONS_FOLDER, f"{slug}.jsonl")
 
 
 def _own_system(summary: Mapping[str, Any]) -> str:

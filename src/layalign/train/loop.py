@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from transformers import (
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from layalign.errors import TrainingError
+from layalign.errors import CheckpointError, TrainingError
 from layalign.memory import return_freed_memory
 from layalign.model.sequence import IGNORE_INDEX
 from layalign.train.batches import StageDataset, UpdateSampler, byte_lengths
@@ -126,11 +127,21 @@ class TrainingLoop(Trainer):
         return self.record
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, after tokenising what is on disk."""
+        """Train, after tokenising what is on disk.
+
+        Raises:
+            CheckpointError: What is resumed could run code.
+        """
         for dataset in (self.train_set, self.dev_set):
             if dataset is not None:
                 dataset.prepare()
-        return super().train(*args, **kwargs)
+        try:
+            return super().train(*args, **kwargs)
+        except pickle.UnpicklingError as error:  # of what is resumed
+            raise CheckpointError(
+                f"a checkpoint in {self.folder} holds more than tensors, which could run code and "
+                "is not loaded; delete it to resume from the one before"
+            ) from error
 
     # What is read, and what it costs -----------------------------------------------------------
 

@@ -19,6 +19,7 @@ from layalign.eval.metrics import Metric
 from layalign.fields import check_keys, differing, dotted, from_mapping
 from layalign.model import switches
 from layalign.model.switches import AdapterKind, AlignerKind, GateKind, LoraSettings
+from layalign.processing import LENGTHS
 from layalign.train.comparing import ComparisonRecipe
 from layalign.train.methods import METHODS, check_method
 from layalign.train.stages import QUESTION, Stage, StageConfig
@@ -130,6 +131,9 @@ class ProcessorRecipe:
     def __post_init__(self) -> None:
         """See that the fields agree."""
         language_codes(self.language_codes)
+        for name in LENGTHS:
+            switches.check_width(name, getattr(self, name))
+        switches.check_ratio("question_max_ratio", self.question_max_ratio)
         if self.chat and self.prompt_template is not None:
             raise ConfigError("chat and prompt_template are both set; choose one")
         if self.system is not None and not self.chat:
@@ -148,6 +152,11 @@ class StageData:
 
     mix: Mixing | None = None
     """How much of each language ``train`` is to hold; None for all of it."""
+
+    def __post_init__(self) -> None:
+        """See that there is something to train on."""
+        if not self.train:
+            raise ConfigError("train is empty; expected at least one data source")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +293,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """See that methods are known, that every stage has data and LayAlign an encoder."""
+        if not self.output_dir.strip("\0 "):
+            raise ConfigError("output_dir is empty; name the folder of the run")
         check_method(self.method, "method")
         for name in self.methods:
             check_method(name, "methods")

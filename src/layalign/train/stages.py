@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -135,9 +136,10 @@ class StageConfig:
     def __post_init__(self) -> None:
         """Check every field."""
         for name in _POSITIVE:
-            self._check(name, "more than 0", lambda value: value is None or value > 0)
+            self._check(name, "more than 0", lambda value: value is None or 0 < value < math.inf)
+        self._check("seed", f"from 0 to {_MAX_SEED}", lambda value: 0 <= value <= _MAX_SEED)
         for name in ("weight_decay", "max_grad_norm"):
-            self._check(name, "0 or more", lambda value: value >= 0)
+            self._check(name, "0 or more", lambda value: 0 <= value < math.inf)
         self._check("warmup", "from 0 to below 1", lambda value: 0 <= value < 1)
         self._check("text_dropout", "from 0 to 1", lambda value: 0 <= value <= 1)
         self._check("betas", "from 0 to below 1", lambda value: all(0 <= b < 1 for b in value))
@@ -226,6 +228,7 @@ class StageConfig:
         )
 
 
+_MAX_SEED = 2**32 - 1  # NumPy's
 _DTYPES = ("auto", "bfloat16", "float32")
 _LIMITS = ("epochs", "max_updates", "max_examples", "max_tokens", "max_minutes", "max_flops")
 _POSITIVE = (

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from layalign.errors import TrainingError, reason
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
@@ -67,6 +69,16 @@ class RunSummary:
 
     @classmethod
     def load(cls, path: Path) -> RunSummary:
-        """Read what a finished run has left in ``summary.json``."""
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
+        """Read what a finished run has left in ``summary.json``.
+
+        Raises:
+            TrainingError: It is damaged.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            names = [field.name for field in dataclasses.fields(cls)]
+            return cls(**{name: values[name] for name in names if name in values})
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise TrainingError(
+                f"{path} is damaged ({reason(error)}); delete it to resume the run"
+            ) from error

@@ -19,7 +19,7 @@ from torch import Tensor
 from layalign.chat_format import chat_prompt_template
 from layalign.errors import CheckpointError, ConfigError, TrainingError
 from layalign.model.checkpoint import load_trained, read_weights
-from layalign.processing import LayAlignProcessor
+from layalign.processing import LENGTHS, LayAlignProcessor
 from layalign.train.batches import StageDataset
 from layalign.train.checkpoints import checkpoints
 from layalign.train.loop import TrainingLoop
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from layalign.data.example import Example
     from layalign.model import LayAlignModel
     from layalign.train.recipe import ProcessorRecipe
-
-_LENGTHS = ("encoder_max_length", "prompt_max_length", "target_max_length")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +198,7 @@ def processor_for(processor: LayAlignProcessor, config: StageConfig) -> LayAlign
     """A processor with a stage's template and lengths; tokenizers and counts are shared."""
     changed = copy.copy(processor)
     changed.prompt_template = config.template(processor.prompt_template)
-    for name in _LENGTHS:
+    for name in LENGTHS:
         if (length := getattr(config, name)) is not None:
             setattr(changed, name, length)
     return changed
@@ -208,7 +206,7 @@ def processor_for(processor: LayAlignProcessor, config: StageConfig) -> LayAlign
 
 def with_lengths(config: StageConfig, processor: LayAlignProcessor) -> StageConfig:
     """A stage with a processor's lengths where it has none of its own."""
-    lengths = {name: getattr(config, name) or getattr(processor, name) for name in _LENGTHS}
+    lengths = {name: getattr(config, name) or getattr(processor, name) for name in LENGTHS}
     return dataclasses.replace(config, **lengths)
 
 
