@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 
 from layalign.errors import BackboneError
 from layalign.eval.prompts import with_question
-from layalign.eval.provenance import FINETUNE_NAME, find_model, is_language_model
+from layalign.eval.provenance import find_model, is_language_model
+from layalign.eval.run_folder import FINETUNE_NAME
 from layalign.eval.systems import BARE, LAYALIGN, BareLLM, BatchedSystem, LayAlignSystem
 from layalign.eval.translating import SequenceToSequence
 from layalign.model import LayAlignModel

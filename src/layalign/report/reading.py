@@ -12,9 +12,10 @@ from typing import Any
 from layalign.errors import ConfigError
 from layalign.eval.report import task_title
 from layalign.eval.results_folder import SETTINGS_NAME
+from layalign.eval.run_folder import RECIPE_NAME, SUMMARY_NAME
 from layalign.report.files import read_json, understood
 from layalign.report.records import Contents, Cost, Difference, Method, Scores
-from layalign.report.runs import RECIPE_NAME, SUMMARY_NAME, answers_of, read_run
+from layalign.report.runs import answers_of, read_run
 from layalign.report.summaries import (
     BARE,
     Column,

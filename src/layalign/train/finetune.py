@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from layalign.eval.provenance import FINETUNE_NAME
 from layalign.eval.report import write_json
+from layalign.eval.run_folder import FINETUNE_NAME
 from layalign.model.lora import add_new_lora
 from layalign.model.sequence import IGNORE_INDEX, label_positions, token_loss
 from layalign.processing import LayAlignProcessor

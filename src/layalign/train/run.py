@@ -19,6 +19,7 @@ from layalign.eval.loading import read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.provenance import versions
 from layalign.eval.report import write_json
+from layalign.eval.run_folder import PREDICTIONS_FOLDER, SUMMARY_NAME
 from layalign.eval.translating import translated_once
 from layalign.memory import peak_memory_gib
 from layalign.model import LayAlignModel
@@ -47,8 +48,6 @@ from layalign.train.trainer import (
     with_lengths,
 )
 
-SUMMARY_NAME = "summary.json"
-PREDICTIONS_FOLDER = "predictions"
 # Removed in the end; nobody's own folder has this name.
 EXAMPLES_FOLDER = ".examples"
 
