@@ -25,6 +25,6 @@ def test_the_vocabulary_does_not_depend_on_who_has_fine_tuned(
         for name in ("finetune", "task")
     }
     examples = RunExamples(DataRecipe(**sources), stages, tmp_path / "held")
-    examples.load()
-    assert sorted(examples.english()) == ["the answer", "three eggs"]
+    with examples.loaded():
+        assert sorted(examples.english()) == ["the answer", "three eggs"]
     assert examples.trained_languages() == {"sw"}

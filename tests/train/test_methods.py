@@ -12,7 +12,7 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from factories import VOCABULARY, make_encoder, make_tokenizer, save_backbones
-from layalign.errors import CheckpointError, ConfigError
+from layalign.errors import CheckpointError, ConfigError, LayAlignError
 from layalign.eval import evaluate_checkpoint
 from layalign.eval.loading import read_finetune
 from layalign.model import LayAlignModel
@@ -180,6 +180,28 @@ def test_a_translator_by_name(make: Callable[..., Values], root: Path, tmp_path:
     assert "translation" not in summary.stages
     assert not Path(summary.output_dir, "translator").exists()
     assert summary.evaluation["languages"]["sw"]["layalign"]["items"] == 2  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("layalign", {"lora": {"targets": ["no_proj"]}}, r"lora\.targets names no_proj"),
+        ("layalign", {"language_layers": [7]}, "language_layers is"),
+        ("translate_test", {}, r"cannot load the translator .*: llama only continues or reads"),
+        ("mindmerger_hard", {}, r"cannot load the translator .*: llama only continues or reads"),
+    ],
+)
+def test_what_cannot_work_shows_before_training(
+    method: str, changes: Values, message: str, make: Callable[..., Values], root: Path
+) -> None:
+    values = make(method)
+    values["model"] |= changes
+    if METHODS[method].translates:
+        values["evaluation"]["translator"] = str(root / "language_model")
+    for dry_run in (True, False):
+        with pytest.raises(LayAlignError, match=message):
+            run(values, dry_run=dry_run)
+        assert not Path(values["output_dir"]).exists()
 
 
 def test_what_the_hard_merge_is_trained_on(

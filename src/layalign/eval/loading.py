@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
-from transformers import PreTrainedModel
+from transformers import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+)
 
 from layalign.errors import BackboneError
 from layalign.eval.prompts import with_question
 from layalign.eval.provenance import find_model, is_language_model
 from layalign.eval.run_folder import FINETUNE_NAME
 from layalign.eval.systems import BARE, LAYALIGN, BareLLM, BatchedSystem, LayAlignSystem
-from layalign.eval.translating import SequenceToSequence
+from layalign.eval.translating import SequenceToSequence, check_languages
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
 from layalign.model.tokenizers import load_tokenizer
@@ -126,17 +132,38 @@ def load_translator(name_or_path: str, **options: Any) -> SequenceToSequence:
     Raises:
         LayAlignError: There is none, or it is no such model.
     """
-    from transformers import AutoModelForSeq2SeqLM
-
-    try:
+    with _refusing_translator(name_or_path):
         model: PreTrainedModel = AutoModelForSeq2SeqLM.from_pretrained(name_or_path)
+    return SequenceToSequence(_on_gpu(model), load_tokenizer(name_or_path), **options)
+
+
+def check_translator(name_or_path: str, languages: Iterable[str]) -> None:
+    """See without its weights that :func:`load_translator` will do for some languages.
+
+    Args:
+        name_or_path: Folder or hub id.
+        languages: BCP-47 tags of what it is to translate.
+
+    Raises:
+        LayAlignError: There is none, it is no such model, or it does not know a language.
+    """
+    with _refusing_translator(name_or_path):
+        config = AutoConfig.from_pretrained(name_or_path)
+        if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+            raise ValueError(f"{config.model_type} only continues or reads text")
+    check_languages(load_tokenizer(name_or_path), languages)
+
+
+@contextmanager
+def _refusing_translator(name_or_path: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackboneError(
             f"cannot load the translator {name_or_path!r}: {reason}; expected a folder or hub id "
             "of an encoder-decoder model"
         ) from error
-    return SequenceToSequence(_on_gpu(model), load_tokenizer(name_or_path), **options)
 
 
 def read_finetune(folder: Path) -> dict[str, Any]:

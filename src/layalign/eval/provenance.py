@@ -26,6 +26,7 @@ _ADAPTER = "adapter_config.json"  # of PEFT, in place of a configuration
 # What a model on the hub is loaded from; many repositories hold the weights in other forms too.
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
+
 def versions(packages: Sequence[str] = _EVALUATING) -> dict[str, str]:
     """Versions of Python, of this library and of packages, as far as installed.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -146,12 +146,7 @@ class SequenceToSequence(BatchedSystem):
 
     def _feature(self, prompt: Prompt, language: str) -> Feature:
         if self.codes:
-            if language not in self.codes:
-                raise DataError(
-                    f"the translator has no code for language {language!r}; leave out its "
-                    "examples, or choose another evaluation.translator"
-                )
-            self.tokenizer.src_lang = self.codes[language]
+            self.tokenizer.src_lang = _code(self.codes, language)
         text = prompt.template.replace(QUESTION, prompt.question, 1)
         ids = self.tokenizer(text, truncation=True, max_length=_SOURCE_MAX_LENGTH)["input_ids"]
         return {"input_ids": ids}
@@ -164,6 +159,30 @@ class SequenceToSequence(BatchedSystem):
             input_ids=ids.to(device), attention_mask=mask.to(device), **arguments
         )
         return full[:, 1:]  # the first token is the decoder's start
+
+
+def check_languages(tokenizer: Any, languages: Iterable[str]) -> None:
+    """See that a translator can be told every language, if it is told any.
+
+    Args:
+        tokenizer: The translator's.
+        languages: BCP-47 tags.
+
+    Raises:
+        DataError: Its tokenizer has no code for one.
+    """
+    if codes := _known_codes(tokenizer):
+        for language in languages:
+            _code(codes, language)
+
+
+def _code(codes: Mapping[str, str], language: str) -> str:
+    if language not in codes:
+        raise DataError(
+            f"the translator has no code for language {language!r}; leave out its examples, or "
+            "choose another evaluation.translator"
+        )
+    return codes[language]
 
 
 def _known_codes(tokenizer: Any) -> dict[str, str]:

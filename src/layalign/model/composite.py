@@ -295,7 +295,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             attention_mask: 1 at real tokens of the text, ``(batch, text_len)``.
             encoder_input_ids: The encoder's ids, ``(batch, enc_len)``.
             encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens.
-            labels: Targets at the positions of ``input_ids``, -100 for none; logits predict the next.
+            labels: Targets at the positions of ``input_ids``, -100 for none; logits are one ahead.
             encoder_outputs: See :meth:`encode`.
             inputs_embeds: An assembled sequence, ``(batch, seq_len, d_llm)``.
             position_ids: ``(batch, seq_len)``; default as ``config.mask_position_ids`` says.
@@ -304,7 +304,7 @@ class LayAlignModel(PreTrainedModel, GenerationMixin):
             fusion_mask: From :meth:`encode`.
             num_items_in_batch: Number of targets over the whole update; the loss is then the sum
                 over this batch divided by it, else the mean over this batch's targets.
-            label_logits_only: Compute logits only from the one of the first label on (saves memory).
+            label_logits_only: Compute logits only from that of the first label on (saves memory).
             logits_to_keep: As in transformers: that many last positions, 0 for all, or indices.
             **kwargs: Passed to the language model (``past_key_values``, ``use_cache`` …).
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
@@ -37,16 +37,19 @@ class RunExamples:
         self.dev: dict[str, Sequence[Example]] = {}
         self.test: list[Example] = []
 
-    def load(self) -> None:
+    @contextmanager
+    def loaded(self) -> Iterator[None]:
         """Read everything, so that wrong paths show before anything takes long.
 
+        If that fails, or what is done inside, no file is left but those of an earlier session.
+
         Raises:
-            LayAlignError: Data cannot be read or held, or test questions are trained on. No file is
-                left then, but those of an earlier session.
+            LayAlignError: Data cannot be read or held, or test questions are trained on.
         """
         begun = self.folder.exists()
         try:
             self._load()
+            yield
         except BaseException:
             if not begun:
                 self.discard()
@@ -94,6 +97,11 @@ class RunExamples:
         if "finetune" in self.train or self.settings.finetune is None:
             return self.train.get("finetune", ())
         return chain.from_iterable(map(iter_examples, self.settings.finetune.train))
+
+    def languages(self, stages: Iterable[str]) -> set[str]:
+        """Languages of what some stages read, and of what is evaluated on."""
+        read = [part[name] for name in stages for part in (self.train, self.dev)]
+        return {e.language for e in chain(self.test, *read)}
 
     def trained_languages(self) -> set[str]:
         """Languages that the two stages train on; without them, that the fine-tune does."""

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from layalign.data import DataSource, Example, LeakGuard, hold, iter_examples, mix
 from layalign.embedded import models_table
 from layalign.errors import ConfigError
+from layalign.eval.loading import check_translator
 from layalign.eval.prompts import with_question
 from layalign.model import LayAlignModel
 from layalign.model.backbones import outline_backbones
@@ -78,7 +79,8 @@ def make_plan(method: MethodPlan, *, dtype: str, folder: Path) -> tuple[dict[str
     reads, examples = _read(recipe, configs, folder)
     missing = [f"data: {read.where}" for read in reads if not read.found]
     folders = _backbone_folders(method, missing)
-    outline = _outline(recipe, folders) if all(folders) else None
+    _check_translator(method, reads, missing)
+    outline = outline_trained(recipe, *folders) if all(folders) else None
     processor = _processor(recipe, folders, missing)
     if isinstance(outline, LayAlignModel) and processor is not None:
         processor.check_model(outline.config)
@@ -110,11 +112,13 @@ class _Read:
         field, self.where = next((field, str(value)) for field, value in named if value is not None)
         self.found = field == "name" or (field == "path" and Path(self.where).exists())
         self.count = 0 if self.found else _expected(source)
+        self.languages: set[str] = set()
 
     def examples(self, load: Callable[[DataSource], Iterable[Example]]) -> Iterator[Example]:
-        """Yield and count what is there."""
+        """Yield and count what is there, and note its languages."""
         for example in load(self.source) if self.found else ():
             self.count = (self.count or 0) + 1
+            self.languages.add(example.language)
             yield example
 
     def to_dict(self) -> Values:
@@ -171,9 +175,6 @@ def _backbone_folders(method: MethodPlan, missing: list[str]) -> tuple[str, str]
     chosen = [("language model", settings.language_model, settings.language_model_revision)]
     if method.composite:
         chosen.insert(0, ("encoder", settings.encoder, settings.encoder_revision))
-    translator = method.method.translates and recipe.evaluation.translator
-    if translator and not _local_folder(translator, None):
-        missing.append(f"translator: {translator}")
     folders = []
     for role, name, revision in chosen:
         folders.append(_local_folder(name, revision))
@@ -196,13 +197,39 @@ def _local_folder(name_or_path: str, revision: str | None) -> str:
     return str(Path(cached).parent) if isinstance(cached, str) else ""
 
 
-def _outline(recipe: Recipe, folders: tuple[str, str]) -> PreTrainedModel:
-    """What is trained: LayAlign, or the language model alone."""
+def _check_translator(method: MethodPlan, reads: Sequence[_Read], missing: list[str]) -> None:
+    """See that a translator is on this machine, and if so that it knows what it is given."""
+    name = method.translator
+    if name is None:
+        return
+    folder = _local_folder(name, None)
+    given = ("evaluation", *method.after_translation)
+    languages = [tag for read in reads if read.stage in given for tag in read.languages]
+    if folder:
+        check_translator(folder, languages)
+    else:
+        missing.append(f"translator: {name}")
+
+
+def outline_trained(
+    recipe: Recipe, encoder: str, language_model: str, **revisions: str | None
+) -> PreTrainedModel:
+    """What is trained, without weights: LayAlign, or the language model alone.
+
+    Args:
+        recipe: Whose settings are seen to fit the backbones.
+        encoder: Folder, hub id or name of an embedded model.
+        language_model: The same.
+        **revisions: Of :func:`outline_backbones`.
+
+    Raises:
+        LayAlignError: A backbone cannot be used, or a setting does not fit it.
+    """
     with preserved_random_state():
-        encoder, language_model = outline_backbones(*folders)
+        backbones = outline_backbones(encoder, language_model, **revisions)
         if not recipe.stage.composite:
-            return language_model
-        return LayAlignModel.from_backbones(encoder, language_model, **recipe.model.config_fields())
+            return backbones[1]
+        return LayAlignModel.from_backbones(*backbones, **recipe.model.config_fields())
 
 
 def _processor(

@@ -15,7 +15,7 @@ import torch
 
 from layalign.data import Example
 from layalign.eval.journal import slug
-from layalign.eval.loading import read_finetune
+from layalign.eval.loading import check_translator, read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.provenance import versions
 from layalign.eval.report import write_json
@@ -36,7 +36,7 @@ from layalign.train.finetune import finetune_language_model
 from layalign.train.folder import check_folder, claim_folder
 from layalign.train.measure import measure, own_system
 from layalign.train.methods import plan_method
-from layalign.train.plan import make_plan
+from layalign.train.plan import make_plan, outline_trained
 from layalign.train.progress import ProgressCallback, RunProgress
 from layalign.train.recipe import Recipe
 from layalign.train.summary import RunSummary
@@ -84,8 +84,8 @@ def run_recipe(
     finished = run.folder / SUMMARY_NAME
     if resume and finished.exists():
         return RunSummary.load(finished)
-    with run.phase("data"):
-        run.examples.load()
+    with run.phase("data"), run.examples.loaded():
+        run.check()
     claim_folder(run.folder, recipe)
     with preserved_random_state():
         last = run.method.after_translation
@@ -130,6 +130,24 @@ class _Run:
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+
+    def check(self) -> None:
+        """See that what is only needed later will do, before anything takes long.
+
+        Raises:
+            LayAlignError: It will not.
+        """
+        settings, method = self.recipe.model, self.method
+        if self.composite:
+            outline_trained(
+                self.recipe,
+                settings.encoder,
+                settings.language_model,
+                encoder_revision=settings.encoder_revision,
+                language_model_revision=settings.language_model_revision,
+            )
+        if method.translator is not None:
+            check_translator(method.translator, self.examples.languages(method.after_translation))
 
     def report(self, phase: str) -> ProgressCallback | None:
         """A stage's progress as the run's."""

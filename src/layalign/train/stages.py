@@ -9,10 +9,9 @@ from enum import Enum
 from typing import Any, Literal
 
 from layalign.errors import ConfigError
+from layalign.eval.prompts import QUESTION
 from layalign.fields import from_mapping
 from layalign.train.limits import SCHEDULES, Limits, Schedule, make_limits
-
-QUESTION = "{question}"
 
 
 class Stage(Enum):
