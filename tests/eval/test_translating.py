@@ -73,8 +73,9 @@ def test_every_text_but_english_is_translated(keep: bool, texts: list[str]) -> N
 
 def test_translations_are_made_once(tmp_path: Path) -> None:
     dictionary, file = Dictionary(), tmp_path / "new" / "translations.json"
-    first = translated_once(EXAMPLES, dictionary, file, batch_size=1)
-    assert translated_once(EXAMPLES, dictionary, file, batch_size=1) == first
+    first, seconds = translated_once(EXAMPLES, dictionary, file, batch_size=1)
+    assert seconds > 0
+    assert translated_once(EXAMPLES, dictionary, file, batch_size=1) == (first, seconds)
     assert first == translated(EXAMPLES, Dictionary(), keep_original=True)
     assert len(dictionary.read) == 2
 

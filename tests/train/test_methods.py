@@ -74,6 +74,7 @@ def test_every_method_runs(method: str, done: Callable[[str], RunSummary], root:
     assert set(summary.stages) == stages
     assert load_recipe(folder / "recipe.yaml").method == method
     assert all(stage["updates"] >= 1 for stage in summary.stages.values())
+    assert (summary.translation_seconds > 0) == chosen.keeps_original
     rows = summary.evaluation["languages"]  # type: ignore[index]
     assert set(rows) == {"en", "sw"}
     assert all(row["items"] == 2 for row in rows.values())

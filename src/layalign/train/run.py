@@ -6,7 +6,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,15 @@ from typing import Any
 import torch
 
 from layalign.data import Example
+from layalign.eval.comparison import ENGLISH
 from layalign.eval.journal import slug
 from layalign.eval.loading import check_translator, read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.provenance import versions
 from layalign.eval.report import write_json
+from layalign.eval.results import Answer
 from layalign.eval.run_folder import PREDICTIONS_FOLDER, SUMMARY_NAME
+from layalign.eval.systems import OnBatch
 from layalign.eval.translating import translated_once
 from layalign.memory import peak_memory_gib
 from layalign.model import LayAlignModel
@@ -115,7 +118,9 @@ class _Run:
         self.configs = self.method.configs
         self.composite = list(self.method.composite)
         self.language_model = self.recipe.model.language_model
-        self.examples = RunExamples(self.recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
+        self.examples = RunExamples(
+            self.recipe.data, self.configs, self.folder / EXAMPLES_FOLDER, progress
+        )
         self.system: str | None = None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype: str = self.recipe.dtype
@@ -180,7 +185,7 @@ class _Run:
     def _tune(self, name: str, target: Path) -> None:
         with self.phase(name), rename_when_complete(target) as temporary:
             made = make_processor(self.recipe.processor, self.language_model, self.language_model)
-            train, dev = self.texts(name)
+            (train, dev), figures = self.texts(name)
             loading = self.loading()
             language_model = load_language_model(self.language_model, **loading)
             finetune_language_model(
@@ -192,24 +197,46 @@ class _Run:
                 dev_examples=dev,
                 revision=loading["revision"],
                 output_dir=temporary,
+                figures=figures,
                 progress=self.report(name),
             )
 
-    def texts(self, name: str) -> list[Sequence[Example]]:
-        """Training and development examples of a stage as the language model reads them."""
+    def texts(self, name: str) -> tuple[list[Sequence[Example]], dict[str, float]]:
+        """Training and development examples of a stage as the language model reads them.
+
+        Returns:
+            They, and what making them has cost.
+        """
         parts = {"train": self.examples.train[name], "dev": self.examples.dev[name]}
         if name not in self.method.after_translation:
-            return list(parts.values())
+            return list(parts.values()), {}
         translator = self.answering().translator()
-        return [
+        made = [
             translated_once(
                 examples,
                 translator,
                 self.folder / EXAMPLES_FOLDER / f"{name}-{part}-translations.json",
                 batch_size=self.recipe.evaluation.batch_size,
+                on_batch=self.counted(f"translate {name}, {part}", examples),
             )
             for part, examples in parts.items()
         ]
+        seconds = sum(seconds for _, seconds in made)
+        return [examples for examples, _ in made], {"translation_seconds": seconds}
+
+    def counted(self, phase: str, examples: Sequence[Example]) -> OnBatch | None:
+        """Tell of translations as they come."""
+        progress, done = self.progress, 0
+        if progress is None:
+            return None
+        total = sum(example.language != ENGLISH for example in examples)
+
+        def tell(found: Mapping[int, Answer]) -> None:
+            nonlocal done
+            done += len(found)
+            progress(phase, done / total, f"{done:,} of {total:,} examples")
+
+        return tell
 
     def join(self) -> None:
         """Make LayAlign of the backbones: build it, train its stages, save it."""
