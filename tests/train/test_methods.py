@@ -188,8 +188,8 @@ def test_a_translator_by_name(make: Callable[..., Values], root: Path, tmp_path:
     [
         ("layalign", {"lora": {"targets": ["no_proj"]}}, r"lora\.targets names no_proj"),
         ("layalign", {"language_layers": [7]}, "language_layers is"),
-        ("translate_test", {}, r"cannot load the translator .*: llama only continues or reads"),
-        ("mindmerger_hard", {}, r"cannot load the translator .*: llama only continues or reads"),
+        ("translate_test", {}, r"cannot load the translator .*: its family is llama; expected"),
+        ("mindmerger_hard", {}, r"cannot load the translator .*: its family is llama; expected"),
     ],
 )
 def test_what_cannot_work_shows_before_training(
@@ -219,7 +219,9 @@ def test_what_the_hard_merge_is_trained_on(
     monkeypatch.setattr(PlainDataset, "__init__", spy)
     values = make("mindmerger_hard")
     values["data"]["evaluation"] = []
-    run(values)
+    told = []
+    run(values, progress=lambda *state: told.append(state))
+    assert ("translate task-train", 1.0, "4 of 4 examples") in told
     finetune, task, dev = read
     assert set(finetune) == {"three eggs"}
     for text in (*task, *dev):

@@ -27,6 +27,7 @@ MEMORY = 2**26
 """About how many bytes of examples :func:`hold` leaves in memory."""
 
 Tell = Callable[[int, int], None]
+"""Called with how many are done, and how many there are."""
 
 _OVERHEAD = 1000  # bytes that an example takes beside its characters, roughly
 _BATCH = 500  # rows that are read or written at a time
@@ -42,7 +43,7 @@ class ExampleTable(Sequence[Example]):
         rows: A ``datasets.Dataset`` of those columns.
         folder: Where :meth:`tokenised` leaves its files.
         digest: Of the contents.
-        tell: Called with the number of examples done and of all, while they are tokenised.
+        tell: Called while the examples are tokenised.
     """
 
     def __init__(self, rows: Any, folder: Path, digest: str, tell: Tell | None = None) -> None:

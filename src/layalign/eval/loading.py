@@ -150,7 +150,7 @@ def check_translator(name_or_path: str, languages: Iterable[str]) -> None:
     with _refusing_translator(name_or_path):
         config = AutoConfig.from_pretrained(name_or_path)
         if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
-            raise ValueError(f"{config.model_type} only continues or reads text")
+            raise ValueError(f"its family is {config.model_type}")
     check_languages(load_tokenizer(name_or_path), languages)
 
 

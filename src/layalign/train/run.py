@@ -6,7 +6,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,12 @@ from typing import Any
 import torch
 
 from layalign.data import Example
-from layalign.eval.comparison import ENGLISH
 from layalign.eval.journal import slug
 from layalign.eval.loading import check_translator, read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.provenance import versions
 from layalign.eval.report import write_json
-from layalign.eval.results import Answer
 from layalign.eval.run_folder import PREDICTIONS_FOLDER, SUMMARY_NAME
-from layalign.eval.systems import OnBatch
-from layalign.eval.translating import translated_once
 from layalign.memory import peak_memory_gib
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
@@ -50,6 +46,7 @@ from layalign.train.trainer import (
     train_stage,
     with_lengths,
 )
+from layalign.train.translations import with_translations
 
 # Removed in the end; nobody's own folder has this name.
 EXAMPLES_FOLDER = ".examples"
@@ -207,36 +204,17 @@ class _Run:
         Returns:
             They, and what making them has cost.
         """
-        parts = {"train": self.examples.train[name], "dev": self.examples.dev[name]}
+        train, dev = self.examples.train[name], self.examples.dev[name]
         if name not in self.method.after_translation:
-            return list(parts.values()), {}
-        translator = self.answering().translator()
-        made = [
-            translated_once(
-                examples,
-                translator,
-                self.folder / EXAMPLES_FOLDER / f"{name}-{part}-translations.json",
-                batch_size=self.recipe.evaluation.batch_size,
-                on_batch=self.counted(f"translate {name}, {part}", examples),
-            )
-            for part, examples in parts.items()
-        ]
-        seconds = sum(seconds for _, seconds in made)
-        return [examples for examples, _ in made], {"translation_seconds": seconds}
-
-    def counted(self, phase: str, examples: Sequence[Example]) -> OnBatch | None:
-        """Tell of translations as they come."""
-        progress, done = self.progress, 0
-        if progress is None:
-            return None
-        total = sum(example.language != ENGLISH for example in examples)
-
-        def tell(found: Mapping[int, Answer]) -> None:
-            nonlocal done
-            done += len(found)
-            progress(phase, done / total, f"{done:,} of {total:,} examples")
-
-        return tell
+            return [train, dev], {}
+        parts, seconds = with_translations(
+            {f"{name}-train": train, f"{name}-dev": dev},
+            self.answering().translator(),
+            self.folder / EXAMPLES_FOLDER,
+            batch_size=self.recipe.evaluation.batch_size,
+            progress=self.progress,
+        )
+        return parts, {"translation_seconds": seconds}
 
     def join(self) -> None:
         """Make LayAlign of the backbones: build it, train its stages, save it."""
