@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from layalign.errors import ConfigError
+from layalign.eval.run_folder import SUMMARY_NAME
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 MINUTES = 20.0
 """What the recipe's stages and the two evaluations take together on two CPU cores, minutes."""
-SUMMARY_NAME = "summary.json"
 _EXAMPLE_LANGUAGES = ("sw", "bn", "zh")
 _STAGES = ("finetune", "translation", "task")
 

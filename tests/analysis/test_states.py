@@ -55,6 +55,15 @@ def test_reading_one_by_one_and_by_hand(family: str) -> None:
     assert reading.to_last[:, -1] == pytest.approx(1, abs=1e-6)
 
 
+def test_every_batch_is_encoded_once() -> None:
+    model = make_model()
+    calls: list[object] = []
+    handle = model.encoder.register_forward_hook(lambda *call: calls.append(call))
+    read_layalign(make_system(model), TEXTS, "sw", batch_size=2)
+    handle.remove()
+    assert len(calls) == 2
+
+
 def by_hand(model: LayAlignModel, ids: Tensor) -> dict[int, Tensor]:
     """Norm of cross over self attention of the soft tokens, from what Wo is given.
 

@@ -14,14 +14,14 @@ TAGS = ("en", "sw", "th")
 
 def method(label: str, versus: dict[str, Any] | None, **cost: float | None) -> dict[str, Any]:
     row = {"value": 40.0, "low": 35.0, "high": 45.25}
-    costs = ("trained_parameters", "training_seconds", "tokens_per_second", "relative_speed")
+    costs = ("trained_parameters", "training_seconds", "translation_seconds", "tokens_per_second")
     return {
         "label": label,
         "seeds": [1, 2],
         "languages": dict.fromkeys(TAGS, row),
         "averages": {"all": row, "never_trained": row},
         "versus": versus,
-        "cost": {**dict.fromkeys((*costs, "peak_memory_gib")), **cost},
+        "cost": {**dict.fromkeys((*costs, "relative_speed", "peak_memory_gib")), **cost},
     }
 
 
@@ -40,7 +40,7 @@ def make_table(**changes: Any) -> dict[str, Any]:
         "groups": {"all": list(TAGS), "never_trained": ["th"]},
         "methods": {
             "base": method("Bare LLM", versus, trained_parameters=134_515_008),
-            "layalign": method("LayAlign", None),
+            "layalign": method("LayAlign", None, translation_seconds=12.3),
         },
         **changes,
     }
@@ -49,7 +49,7 @@ def make_table(**changes: Any) -> dict[str, Any]:
 def test_csv_holds_all_figures() -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(make_table()))))
     found = {(row["method"], row["language"]): row for row in rows}
-    assert len(found) == len(rows) == 2 * (3 + 2 + 5)
+    assert len(found) == len(rows) == 2 * (3 + 2 + 6)
     assert found["base", "sw"]["high"] == "45.25"
     assert found["base", "cost: trained_parameters"]["value"] == "134515008"
     average = found["base", "average: all"]
@@ -66,7 +66,9 @@ def test_markdown_is_the_papers_table_in_words() -> None:
     assert text.startswith("# small, 2e+15 FLOPs each\n")
     assert "| Method | en | sw | th | avg all | avg never trained |" in text
     assert "| Bare LLM | -7.5 [-12, -3] worse |" in text
-    assert "| Bare LLM | 134,515,008 |  |  |  |  |" in text
+    assert "| Method | Trained parameters | Translations, s |" in text
+    assert "| Bare LLM | 134,515,008 |  |" in text
+    assert "| LayAlign |  | 12 |" in text
     assert "over questions and seeds" in text
     assert "Not finished" not in text
     for block in text.split("\n\n"):
@@ -78,7 +80,7 @@ def test_what_is_missing_and_few_seeds_are_named() -> None:
     text = to_markdown(make_table(seeds=[3], missing={"qalign": [3]}))
     assert "over questions." in text
     assert "Not finished: qalign, seed 3." in text
-    assert "read these words as being about these" in text
+    assert "read better, worse and within noise as being about these" in text
     assert "about these" not in to_markdown(make_table(seeds=list(range(5))))
 
 

@@ -274,10 +274,11 @@ def test_options_change_tasks(tiny_checkpoint: Path, sums: str, riddles: str) ->
         ),
         (["word_problems"], {"overrides": ["metrc=exact"]}, "unknown key 'metrc'; did you mean"),
         (["no.yaml"], {}, "task no.yaml: cannot be read"),
+        (None, {"base_prompt_template": "A:"}, "prompt template is 'A:'; expected one with"),
     ],
 )
 def test_wrong_tasks_show_before_anything_is_loaded(
-    tasks: list[str], options: dict[str, Any], message: str
+    tasks: list[str] | None, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         evaluate_checkpoint("nowhere", tasks=tasks, **options)

@@ -112,10 +112,25 @@ def test_generation(tiny_checkpoint: Path, folder: Path) -> None:
     prompts = [f"{row['text']} answer =" for row in ROWS[:3]]
     texts = [f"{row['text']} mayai" for row in ROWS[:3]]
     for sample, prompt, text in zip(samples, prompts, texts, strict=True):
-        batch = model.processor(text, question=prompt, prompt_template="{question}")
+        batch = model.system.processor(text, question=prompt, prompt_template="{question}")
         ids = model.system.model.generate(**batch, max_new_tokens=4, do_sample=False)
-        expected = model.processor.batch_decode(ids)[0].split("?")[0]
+        expected = model.system.processor.batch_decode(ids)[0].split("?")[0]
         assert sample["resps"][0][0] == expected
+
+
+def test_a_plain_language_model(
+    tiny_checkpoint: Path, tiny_language_model: Path, folder: Path
+) -> None:
+    """Its answers are those that it gives as the bare model inside a checkpoint."""
+    found = []
+    for place, bare in ((tiny_language_model, False), (tiny_checkpoint, True)):
+        output = folder / f"{bare}.json"
+        run(place, folder, "tiny_generate", bare=bare, limit=3, output=output)
+        samples = json.loads(output.read_text("utf-8"))["samples"]["tiny_generate"]
+        found.append([sample["resps"] for sample in samples])
+    assert found[0] == found[1]
+    with pytest.raises(ConfigError, match="has no encoder; leave out encoder_field"):
+        register()(tiny_language_model, encoder_field="text")
 
 
 def test_registered() -> None:
@@ -125,9 +140,7 @@ def test_registered() -> None:
     assert issubclass(register(), HarnessModel)
 
 
-def test_wrong_settings(tiny_checkpoint: Path, folder: Path, tiny_language_model: Path) -> None:
-    with pytest.raises(ConfigError, match="plain language model; lm-eval runs those itself"):
-        register()(tiny_language_model)
+def test_wrong_settings(tiny_checkpoint: Path, folder: Path) -> None:
     with pytest.raises(ConfigError, match="knows no task 'tiny_chose'"):
         run(tiny_checkpoint, folder, "tiny_chose")
     with pytest.raises(ConfigError, match="whose fields are text, language, choices"):

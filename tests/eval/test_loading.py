@@ -13,7 +13,8 @@ import layalign.embedded
 from layalign.data import Example
 from layalign.errors import BackboneError, CheckpointError, ConfigError
 from layalign.eval.loading import load_systems
-from layalign.eval.provenance import FINETUNE_NAME, describe_checkpoint, is_language_model
+from layalign.eval.provenance import describe_checkpoint, is_language_model
+from layalign.eval.run_folder import FINETUNE_NAME
 from layalign.eval.systems import BareLLM
 
 

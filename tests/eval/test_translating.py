@@ -19,7 +19,7 @@ from transformers import (
 
 from layalign.data import Example
 from layalign.errors import BackboneError, DataError
-from layalign.eval.loading import load_translator
+from layalign.eval.loading import check_translator, load_translator
 from layalign.eval.results import Answer
 from layalign.eval.translating import TranslatingSystem, translated, translated_once
 
@@ -73,8 +73,9 @@ def test_every_text_but_english_is_translated(keep: bool, texts: list[str]) -> N
 
 def test_translations_are_made_once(tmp_path: Path) -> None:
     dictionary, file = Dictionary(), tmp_path / "new" / "translations.json"
-    first = translated_once(EXAMPLES, dictionary, file, batch_size=1)
-    assert translated_once(EXAMPLES, dictionary, file, batch_size=1) == first
+    first, seconds = translated_once(EXAMPLES, dictionary, file, batch_size=1)
+    assert seconds > 0
+    assert translated_once(EXAMPLES, dictionary, file, batch_size=1) == (first, seconds)
     assert first == translated(EXAMPLES, Dictionary(), keep_original=True)
     assert len(dictionary.read) == 2
 
@@ -157,8 +158,15 @@ def test_one_that_is_told_languages(tmp_path: Path) -> None:
     assert ids[0, 0] == english
     with pytest.raises(DataError, match="no code for language 'aa'"):
         translator.answer([Example(text="tatu", language="aa")])
+    check_translator(str(tmp_path), ["sw", "th", "en"])
+    with pytest.raises(DataError, match="no code for language 'aa'"):
+        check_translator(str(tmp_path), ["sw", "aa"])
 
 
-def test_what_is_no_translator(tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match=r"cannot load the translator .*none.*encoder-decoder"):
-        load_translator(str(tmp_path / "none"))
+def test_what_is_no_translator(tmp_path: Path, tiny_language_model: Path) -> None:
+    for place in (tmp_path / "none", tiny_language_model):
+        for use in (load_translator, lambda name: check_translator(name, ["sw"])):
+            with pytest.raises(
+                BackboneError, match=r"cannot load the translator .*encoder-decoder"
+            ):
+                use(str(place))

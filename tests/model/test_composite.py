@@ -172,6 +172,20 @@ def test_hidden_states_and_cache_come_back() -> None:
     assert output.past_key_values is not None
 
 
+@pytest.mark.parametrize("switches", [{}, {"aligner": "none"}, {"adapter": "none"}])
+def test_an_encoder_that_has_been_run_is_not_run_again(
+    switches: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch = make_model(**switches), make_batch()
+    names = {"input_ids": "encoder_input_ids", "attention_mask": "encoder_attention_mask"}
+    with torch.no_grad():
+        expected = model(**batch).logits
+        own = {name: batch[key] for name, key in names.items()}
+        outputs = model.encoder(**own, output_hidden_states=True)
+        monkeypatch.setattr(model.encoder, "forward", None)
+        torch.testing.assert_close(model(**batch, encoder_outputs=outputs).logits, expected)
+
+
 def test_mask_of_another_shape_is_refused() -> None:
     batch = make_batch()
     batch["attention_mask"] = batch["attention_mask"][:, 1:]

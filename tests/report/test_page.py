@@ -111,6 +111,13 @@ def test_what_costs_are(comparison: Path) -> None:
     text = " ".join(read(write_report([comparison])).text.split())
     for words in ("leaves out the shared fine-tune", "of the last stage", "the whole process"):
         assert words in text
+    assert "Translations" not in text
+    values = json.loads((comparison / "comparison.json").read_text("utf-8"))
+    values["methods"]["mindmerger"]["cost"]["translation_seconds"] = 150.0
+    write(comparison / "comparison.json", values)
+    text = " ".join(read(write_report([comparison])).text.split())
+    assert "Training, minutes Translations, minutes Tokens" in text
+    assert "1.5 2.5 101" in text
 
 
 def test_averages_that_are_not_known(results: Path, tmp_path: Path) -> None:

@@ -165,6 +165,8 @@ def test_notes_of_a_comparison(comparison: Path) -> None:
     assert scores.title == "Comparison of methods: tiny, 20 minutes each"
     assert scores.notes == (
         "The budget is for a method's stages beside the fine-tune. Seeds 1, 2.",
+        "So few seeds say little about others: read better, worse and within noise as being about "
+        "these.",
         "MindMerger: seed 2 only.",
     )
 

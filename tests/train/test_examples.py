@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from factories import make_processor
 from layalign.data import DataSource
+from layalign.train.batches import StageDataset
 from layalign.train.examples import RunExamples
 from layalign.train.recipe import DataRecipe, StageData
 
@@ -25,6 +27,31 @@ def test_the_vocabulary_does_not_depend_on_who_has_fine_tuned(
         for name in ("finetune", "task")
     }
     examples = RunExamples(DataRecipe(**sources), stages, tmp_path / "held")
-    examples.load()
-    assert sorted(examples.english()) == ["the answer", "three eggs"]
+    with examples.loaded():
+        assert sorted(examples.english()) == ["the answer", "three eggs"]
     assert examples.trained_languages() == {"sw"}
+
+
+def test_many_examples_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets", reason="needs the data extra")
+    row = json.dumps({"text": "tatu", "language": "sw", "target": "three"}) + "\n"
+    (tmp_path / "task.jsonl").write_text(5 * row)
+    recipe = DataRecipe(task=StageData(train=(DataSource(path=str(tmp_path / "task.jsonl")),)))
+    told: list[tuple[str, float, str]] = []
+
+    def read() -> RunExamples:
+        examples = RunExamples(
+            recipe, ("task",), tmp_path / "held", lambda *state: told.append(state)
+        )
+        with examples.loaded():
+            return examples
+
+    read()
+    assert told == []
+    monkeypatch.setattr("layalign.train.examples._MANY", 2)
+    monkeypatch.setattr("layalign.data.tables.MEMORY", 0)
+    examples = read()
+    read_so_far = [("data", 0.0, "2 examples"), ("data", 0.0, "4 examples")]
+    assert told == [*read_so_far, ("data", 1.0, "5 examples")]
+    StageDataset(examples.train["task"], make_processor()).prepare()
+    assert told[3:] == [("tokenise task", 1.0, "5 of 5 examples")]

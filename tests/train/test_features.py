@@ -6,6 +6,7 @@ from tokenizers import Tokenizer
 
 from factories import make_processor, make_tokenizer
 from layalign.data import Example, ExampleTable
+from layalign.eval import provenance
 from layalign.processing import LayAlignProcessor
 from layalign.train.batches import StageDataset
 from layalign.train.features import fingerprint
@@ -128,6 +129,17 @@ def test_another_dropout_is_tokenised_anew(table, settings):
     assert len(ids_files(table)) == 1
     tokenised(table, **settings)
     assert len(ids_files(table)) == 2
+
+
+@pytest.mark.parametrize(("package", "files"), [("sacrebleu", 1), ("transformers", 2)])
+def test_only_what_tokenises_counts(package, files, table, monkeypatch):
+    tokenised(table)
+    found = provenance.version
+    monkeypatch.setattr(
+        provenance, "version", lambda name: "new" if name == package else found(name)
+    )
+    tokenised(table)
+    assert len(ids_files(table)) == files
 
 
 def with_json(change):

@@ -144,6 +144,23 @@ def test_wrong_changes(changes: Values, message: str, make: Callable[..., Values
         run(make("mindmerger", methods=changes))
 
 
+@pytest.mark.parametrize(
+    ("method", "change", "text"),
+    [
+        ("layalign", "stage.finetune.prompt_template='A:'", "A:"),
+        ("base", "stage.finetune.text_input=false", ""),
+        ("qalign", "stage.translation.prompt_template=''", ""),
+    ],
+)
+def test_a_language_model_alone_has_to_see_the_question(
+    method: str, change: str, text: str, make: Callable[..., Values]
+) -> None:
+    stage = change.split(".")[1]
+    message = f"method {method}: .* reads in stage.{stage} is '{text}'; expected one with .question"
+    with pytest.raises(ConfigError, match=message):
+        run(make(method, methods={method: [change]}))
+
+
 def test_a_method_that_brings_a_stage_of_its_own(make: Callable[..., Values]) -> None:
     values = make("qalign")
     source = {**values["data"]["task"]["train"][0], "languages": ["en"]}

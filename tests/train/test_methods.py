@@ -12,7 +12,7 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from factories import VOCABULARY, make_encoder, make_tokenizer, save_backbones
-from layalign.errors import CheckpointError, ConfigError
+from layalign.errors import CheckpointError, ConfigError, LayAlignError
 from layalign.eval import evaluate_checkpoint
 from layalign.eval.loading import read_finetune
 from layalign.model import LayAlignModel
@@ -74,6 +74,7 @@ def test_every_method_runs(method: str, done: Callable[[str], RunSummary], root:
     assert set(summary.stages) == stages
     assert load_recipe(folder / "recipe.yaml").method == method
     assert all(stage["updates"] >= 1 for stage in summary.stages.values())
+    assert (summary.translation_seconds > 0) == chosen.keeps_original
     rows = summary.evaluation["languages"]  # type: ignore[index]
     assert set(rows) == {"en", "sw"}
     assert all(row["items"] == 2 for row in rows.values())
@@ -182,6 +183,28 @@ def test_a_translator_by_name(make: Callable[..., Values], root: Path, tmp_path:
     assert summary.evaluation["languages"]["sw"]["layalign"]["items"] == 2  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("layalign", {"lora": {"targets": ["no_proj"]}}, r"lora\.targets names no_proj"),
+        ("layalign", {"language_layers": [7]}, "language_layers is"),
+        ("translate_test", {}, r"cannot load the translator .*: its family is llama; expected"),
+        ("mindmerger_hard", {}, r"cannot load the translator .*: its family is llama; expected"),
+    ],
+)
+def test_what_cannot_work_shows_before_training(
+    method: str, changes: Values, message: str, make: Callable[..., Values], root: Path
+) -> None:
+    values = make(method)
+    values["model"] |= changes
+    if METHODS[method].translates:
+        values["evaluation"]["translator"] = str(root / "language_model")
+    for dry_run in (True, False):
+        with pytest.raises(LayAlignError, match=message):
+            run(values, dry_run=dry_run)
+        assert not Path(values["output_dir"]).exists()
+
+
 def test_what_the_hard_merge_is_trained_on(
     make: Callable[..., Values], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +219,9 @@ def test_what_the_hard_merge_is_trained_on(
     monkeypatch.setattr(PlainDataset, "__init__", spy)
     values = make("mindmerger_hard")
     values["data"]["evaluation"] = []
-    run(values)
+    told = []
+    run(values, progress=lambda *state: told.append(state))
+    assert ("translate task-train", 1.0, "4 of 4 examples") in told
     finetune, task, dev = read
     assert set(finetune) == {"three eggs"}
     for text in (*task, *dev):

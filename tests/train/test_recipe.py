@@ -92,6 +92,7 @@ def test_overrides(tmp_path):
         ("evaluation.metric=bleu", "evaluation.metric is 'bleu'; expected one of number"),
         ("evaluation.batch_size=0", "evaluation: batch_size is 0"),
         ("evaluation.translator_template=to", "translator_template is 'to'; expected one with {q"),
+        ("evaluation.bare_prompt_template=A", "bare_prompt_template is 'A'; expected one with {q"),
         ("dtype=float16", "dtype is 'float16'; expected one of auto"),
         ("data.task.learn=text", "data.task.learn is 'text'; expected one of target, answer"),
         ("seed=x", "seed is 'x'; expected a whole number"),

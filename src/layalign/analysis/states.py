@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from layalign.errors import ShapeError
 from layalign.eval.batching import in_batches, longest_first
 from layalign.eval.systems import BareLLM, LayAlignSystem
+from layalign.model import LayAlignModel
 from layalign.padding import pad_id, pad_rows
 
 Array = npt.NDArray[np.float32]
@@ -173,14 +174,13 @@ def _read_batch(system: LayAlignSystem, features: list[dict[str, list[int]]]) ->
     batch = system.processor.pad(features).to(model.device)
     mask = batch["encoder_attention_mask"].bool()
     counts = mask.sum(1)
-    states = model.encoder(
-        input_ids=batch["encoder_input_ids"],
-        attention_mask=batch["encoder_attention_mask"],
-        output_hidden_states=True,
-    ).hidden_states
+    encoded = _encode(model, batch)
+    states = encoded.hidden_states
     layers, watch = model.config.language_layers, NormRatios(counts)
     watched = {"fusion_watch": watch} if layers else {}
-    output = model(**batch, output_hidden_states=True, logits_to_keep=1, **watched)
+    output = model(
+        **batch, encoder_outputs=encoded, output_hidden_states=True, logits_to_keep=1, **watched
+    )
     soft = soft_positions(counts, output.hidden_states[0].shape[1])
     columns = (
         pool(states, mask),
@@ -191,6 +191,15 @@ def _read_batch(system: LayAlignSystem, features: list[dict[str, list[int]]]) ->
     )
     arrays = [column.cpu().numpy() for column in columns]
     return (_Row(*row) for row in zip(*arrays, strict=True))
+
+
+def _encode(model: LayAlignModel, batch: Mapping[str, Any]) -> Any:
+    """The encoder's output for a batch, with all hidden states."""
+    return model.encoder(
+        input_ids=batch["encoder_input_ids"],
+        attention_mask=batch["encoder_attention_mask"],
+        output_hidden_states=True,
+    )
 
 
 def _to_state(states: Sequence[Tensor], other: Tensor, mask: Tensor) -> Tensor:
@@ -253,11 +262,7 @@ def token_states(system: LayAlignSystem, text: str, language: str) -> tuple[list
     feature = system.processor.encode(text, language=language, prompt_template="")
     batch = system.processor.pad([feature]).to(system.model.device)
     with system.evaluating():
-        states = system.model.encoder(
-            input_ids=batch["encoder_input_ids"],
-            attention_mask=batch["encoder_attention_mask"],
-            output_hidden_states=True,
-        ).hidden_states
+        states = _encode(system.model, batch).hidden_states
     ids = feature["encoder_input_ids"]
     tokens = system.processor.encoder_tokenizer.convert_ids_to_tokens(ids)
     return list(tokens), torch.cat(list(states)).float().cpu().numpy()

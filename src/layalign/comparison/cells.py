@@ -15,12 +15,12 @@ import torch
 
 from layalign.comparison.budget import limits, total_budget
 from layalign.errors import ConfigError
+from layalign.eval.run_folder import SUMMARY_NAME
 from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER
 from layalign.train.arithmetic import fastest_arithmetic
 from layalign.train.comparing import ComparisonRecipe
 from layalign.train.methods import METHODS, check_method, plan_method
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
-from layalign.train.run import SUMMARY_NAME
 from layalign.train.stages import StageConfig
 
 FINETUNE = "finetune"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ _COLUMNS = (
 _COSTS = (
     ("trained_parameters", "Trained parameters", "{:,.0f}"),
     ("training_seconds", "Training, s", "{:.0f}"),
+    ("translation_seconds", "Translations, s", "{:.0f}"),
     ("tokens_per_second", "Tokens/s", "{:.0f}"),
     ("relative_speed", "Speed / bare", "{:.2f}"),
     ("peak_memory_gib", "Memory, GiB", "{:.1f}"),
@@ -136,13 +137,20 @@ def _parts(table: Values) -> Iterator[tuple[str, list[str], list[list[str]]]]:
             header,
             [[m["label"], *map(_difference, m["versus"]["averages"].values())] for m in tested],
         )
-    costs = [[m["label"], *_costs(m["cost"])] for m in methods]
-    yield "cost", ["Method", *(name for _, name, _ in _COSTS)], costs
+    yield "cost", *_costs(methods)
 
 
-def _costs(cost: Values) -> Iterator[str]:
-    for name, _, form in _COSTS:
-        yield "" if cost[name] is None else form.format(cost[name])
+def _costs(methods: Collection[Values]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows; what is known of no method is left out."""
+    known = [cost for cost in _COSTS if any(m["cost"][cost[0]] is not None for m in methods)]
+    rows = [
+        [m["label"], *(_amount(m["cost"][name], form) for name, _, form in known)] for m in methods
+    ]
+    return ["Method", *(title for _, title, _ in known)], rows
+
+
+def _amount(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
 
 
 def _interval(row: Values) -> str:
@@ -165,10 +173,19 @@ def _note(table: Values) -> str:
         "bootstrap and McNemar's test both find a difference after Holm's correction; within "
         "noise: they do not."
     ]
-    if len(seeds) < _FEW_SEEDS:
-        parts.append("So few seeds say little about others: read these words as being about these.")
+    parts += few_seeds(seeds)
     parts += [f"Not finished: {name}, seed {_numbers(s)}." for name, s in table["missing"].items()]
     return " ".join(parts)
+
+
+def few_seeds(seeds: Sequence[int]) -> list[str]:
+    """A sentence on how far the verdicts of so few seeds reach; none where there are enough."""
+    if len(seeds) >= _FEW_SEEDS:
+        return []
+    return [
+        "So few seeds say little about others: read better, worse and within noise as being about "
+        "these."
+    ]
 
 
 def _numbers(seeds: Sequence[int]) -> str:

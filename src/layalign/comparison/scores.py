@@ -14,8 +14,8 @@ from layalign.comparison.statistics import Floats
 from layalign.errors import DataError
 from layalign.eval.journal import read_predictions, slug
 from layalign.eval.results import collect
+from layalign.eval.run_folder import PREDICTIONS_FOLDER, SUMMARY_NAME
 from layalign.eval.systems import BARE
-from layalign.train.run import PREDICTIONS_FOLDER, SUMMARY_NAME
 from layalign.train.summary import RunSummary
 
 Answers = Mapping[str, Mapping[str, float]]

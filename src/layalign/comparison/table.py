@@ -140,6 +140,7 @@ class _Table:
         return {
             "trained_parameters": summaries[0].trained_parameters,
             "training_seconds": fmean(summary.training_seconds for summary in summaries),
+            "translation_seconds": fmean(s.translation_seconds for s in summaries) or None,
             "tokens_per_second": _mean(speeds.values()),
             "relative_speed": _mean(ratios),
             "peak_memory_gib": max(memory, default=None),

@@ -26,6 +26,9 @@ from layalign.errors import DataError
 MEMORY = 2**26
 """About how many bytes of examples :func:`hold` leaves in memory."""
 
+Tell = Callable[[int, int], None]
+"""Called with how many are done, and how many there are."""
+
 _OVERHEAD = 1000  # bytes that an example takes beside its characters, roughly
 _BATCH = 500  # rows that are read or written at a time
 _COLUMNS = ("text", "language", "target", "id")
@@ -40,21 +43,26 @@ class ExampleTable(Sequence[Example]):
         rows: A ``datasets.Dataset`` of those columns.
         folder: Where :meth:`tokenised` leaves its files.
         digest: Of the contents.
+        tell: Called while the examples are tokenised.
     """
 
-    def __init__(self, rows: Any, folder: Path, digest: str) -> None:
+    def __init__(self, rows: Any, folder: Path, digest: str, tell: Tell | None = None) -> None:
         """Keep the arguments."""
         self.rows = rows
         self.folder = folder
         self.digest = digest
+        self.tell = tell
 
     @classmethod
-    def write(cls, examples: Iterable[Example], path: Path) -> ExampleTable:
+    def write(
+        cls, examples: Iterable[Example], path: Path, tell: Tell | None = None
+    ) -> ExampleTable:
         """Write examples to a file, with no more than a few hundred of them in memory.
 
         Args:
             examples: At least one.
             path: The file, written under another name and then renamed.
+            tell: See :class:`ExampleTable`.
 
         Raises:
             DataError: It cannot be written.
@@ -72,7 +80,7 @@ class ExampleTable(Sequence[Example]):
                 writer.write(row)
             writer.finalize(close_stream=False)
         rows = import_module("datasets").Dataset.from_file(str(path))
-        return cls(rows, path.parent, digest.hexdigest())
+        return cls(rows, path.parent, digest.hexdigest(), tell)
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -99,7 +107,7 @@ class ExampleTable(Sequence[Example]):
         """A table of chosen examples; nothing is copied but the indices."""
         digest = blake2b(self.digest.encode() + indices.tobytes(), digest_size=16).hexdigest()
         rows = self.rows.select(np.frombuffer(indices, np.int64), new_fingerprint=digest)
-        return ExampleTable(rows, self.folder, digest)
+        return ExampleTable(rows, self.folder, digest, self.tell)
 
     def tokenised(
         self,
@@ -125,6 +133,8 @@ class ExampleTable(Sequence[Example]):
             batch: Mapping[str, list[Any]], indices: list[int]
         ) -> dict[str, list[list[Any]]]:
             made = list(map(encode, indices, _examples(batch)))
+            if self.tell is not None:
+                self.tell(indices[-1] + 1, len(self))
             return {name: [feature[name] for feature in made] for name in types}
 
         name = blake2b(f"{self.digest} {key}".encode(), digest_size=16).hexdigest()
@@ -146,7 +156,7 @@ class ExampleTable(Sequence[Example]):
         return made
 
 
-def hold(examples: Iterable[Example], path: Path) -> Sequence[Example]:
+def hold(examples: Iterable[Example], path: Path, *, tell: Tell | None = None) -> Sequence[Example]:
     """Keep examples to be read by index: few as a list, many in a file.
 
     Few are those that take about :data:`MEMORY` bytes. Without ``datasets`` (extra ``data``) any
@@ -155,6 +165,7 @@ def hold(examples: Iterable[Example], path: Path) -> Sequence[Example]:
     Args:
         examples: Read once.
         path: The file, which is only made if it is needed.
+        tell: Of those in a file; see :class:`ExampleTable`.
 
     Raises:
         DataError: The file cannot be written.
@@ -174,7 +185,7 @@ def hold(examples: Iterable[Example], path: Path) -> Sequence[Example]:
             len(few),
         )
         return [*few, *stream]
-    return ExampleTable.write(chain(few, stream), path)
+    return ExampleTable.write(chain(few, stream), path, tell)
 
 
 def select(examples: Sequence[Example], indices: array[int]) -> Sequence[Example]:

@@ -14,6 +14,7 @@ from layalign.errors import ConfigError
 from layalign.eval.comparison import compare
 from layalign.eval.jobs import Job, adjusted, own_job, task_jobs
 from layalign.eval.metrics import Metric
+from layalign.eval.prompts import BARE_PROMPT, check_question
 from layalign.eval.provenance import command, describe_checkpoint, versions
 from layalign.eval.report import check_output, write_json
 from layalign.eval.results import EvaluationResult
@@ -89,6 +90,8 @@ def evaluate_checkpoint(
     Raises:
         LayAlignError: The checkpoint or the data cannot be used, or a setting is not valid.
     """
+    if base_prompt_template is not None:
+        check_question(base_prompt_template, BARE_PROMPT)
     if tasks is None:
         jobs = [own_job(data, split, languages, limit, metric, max_new_tokens)]
     elif isinstance(data, DataSource) or base_prompt_template is not None:

@@ -1,4 +1,4 @@
-"""Let EleutherAI's lm-eval run its tasks on a checkpoint.
+"""Let EleutherAI's lm-eval run its tasks on a checkpoint, or on a plain language model.
 
 After :func:`register`, lm-eval knows a model ``layalign``. Its requests say what the language model
 reads; what the encoder reads comes from the document that a request was made of.
@@ -18,7 +18,7 @@ from layalign.eval.batching import in_batches, longest_first
 from layalign.eval.likelihood import append, continuation_ids
 from layalign.eval.loading import load_systems
 from layalign.eval.report import check_output, write_json
-from layalign.eval.systems import BARE, LAYALIGN, BatchedSystem, LayAlignSystem
+from layalign.eval.systems import BARE, BatchedSystem, LayAlignSystem
 from layalign.model.sequence import IGNORE_INDEX
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class HarnessModel:
     never left out, whatever the processor's settings are.
 
     Args:
-        checkpoint: Folder or hub id with model and processor.
+        checkpoint: Folder or hub id with model and processor, or with a plain language model.
         encoder_field: Field of the documents that the encoder reads.
         encoder_template: The same as a template with names of fields, ``"{premise} {hypothesis}"``.
             With neither, the encoder reads the prompt.
@@ -77,16 +77,14 @@ class HarnessModel:
         self.language = language
         self.batch_size = int(batch_size)
         systems = load_systems(checkpoint)
-        layalign = systems.get(LAYALIGN)
-        if not isinstance(layalign, LayAlignSystem):
+        self.system = systems[BARE if bare else next(iter(systems))]
+        if self.encoder_template is not None and not isinstance(self.system, LayAlignSystem):
             raise ConfigError(
-                f"{checkpoint} is a plain language model; lm-eval runs those itself (--model hf)"
+                "a language model alone has no encoder; leave out encoder_field and "
+                "encoder_template"
             )
         if device is not None:
-            layalign.model.to(device)  # type: ignore[arg-type]
-        self.processor = layalign.processor
-        self.bare = bare
-        self.system = systems[BARE if bare else LAYALIGN]
+            self.system.model.to(device)  # type: ignore[arg-type]
 
     def loglikelihood(
         self, requests: Sequence[Instance], disable_tqdm: bool = False
@@ -97,7 +95,7 @@ class HarnessModel:
             context, continuation = request.args
             seam = len(context.rstrip())
             ids = continuation_ids(
-                self.processor.tokenizer, context[:seam], context[seam:] + continuation
+                self.system.tokenizer, context[:seam], context[seam:] + continuation
             )
             features.append(append(self._feature(request, context[:seam]), ids))
 
@@ -168,12 +166,13 @@ class HarnessModel:
 
     def _feature(self, request: Instance, context: str) -> Feature:
         """Tokenise a prompt and, for LayAlign, what the encoder reads."""
-        ids = self.processor.tokenizer(context, add_special_tokens=False, verbose=False)
-        if self.bare:
-            bos = self.system.model.config.get_text_config().bos_token_id
+        system = self.system
+        ids = system.tokenizer(context, add_special_tokens=False, verbose=False)
+        if not isinstance(system, LayAlignSystem):
+            bos = system.model.config.get_text_config().bos_token_id
             return {"input_ids": [*([] if bos is None else [bos]), *ids["input_ids"]]}
         text = self._encoder_text(request.doc, context)
-        feature = self.processor.encode(text, language=self.language, prompt_template="")
+        feature = system.processor.encode(text, language=self.language, prompt_template="")
         return {
             **feature,
             "input_ids": list(ids["input_ids"]),
@@ -228,7 +227,7 @@ def evaluate_with_harness(
     """Run tasks of lm-eval on a checkpoint.
 
     Args:
-        checkpoint: Folder or hub id.
+        checkpoint: Folder or hub id of a checkpoint or of a plain language model.
         tasks: Names that lm-eval knows, or that files in ``include`` define.
         include: Folder with further task files, in lm-eval's format.
         limit: At most so many documents a task.

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
-from transformers import PreTrainedModel
+from transformers import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+)
 
-from layalign.errors import CheckpointError, reason
+from layalign.errors import BackboneError, CheckpointError, reason
 from layalign.eval.prompts import with_question
-from layalign.eval.provenance import FINETUNE_NAME, find_model, is_language_model
+from layalign.eval.provenance import find_model, is_language_model
+from layalign.eval.run_folder import FINETUNE_NAME
 from layalign.eval.systems import BARE, LAYALIGN, BareLLM, BatchedSystem, LayAlignSystem
-from layalign.eval.translating import SequenceToSequence
+from layalign.eval.translating import SequenceToSequence, check_languages
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
-from layalign.model.pretrained import load_model
+from layalign.model.pretrained import load_config, load_model
 from layalign.model.tokenizers import load_tokenizer
 from layalign.processing import LayAlignProcessor
 
@@ -126,10 +131,27 @@ def load_translator(name_or_path: str, **options: Any) -> SequenceToSequence:
     Raises:
         LayAlignError: There is none, or it is no such model.
     """
-    from transformers import AutoModelForSeq2SeqLM
-
     model = load_model(AutoModelForSeq2SeqLM, name_or_path, "translator")
     return SequenceToSequence(_on_gpu(model), load_tokenizer(name_or_path), **options)
+
+
+def check_translator(name_or_path: str, languages: Iterable[str]) -> None:
+    """See without its weights that :func:`load_translator` will do for some languages.
+
+    Args:
+        name_or_path: Folder or hub id.
+        languages: BCP-47 tags of what it is to translate.
+
+    Raises:
+        LayAlignError: There is none, it is no such model, or it does not know a language.
+    """
+    config = load_config(name_or_path, "translator")
+    if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+        raise BackboneError(
+            f"cannot load the translator {name_or_path!r}: its family is {config.model_type}; "
+            "expected a folder or hub id of an encoder-decoder model"
+        )
+    check_languages(load_tokenizer(name_or_path), languages)
 
 
 def read_finetune(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from layalign.data import Example
 from layalign.data.templates import render
 from layalign.errors import ConfigError
 
+BARE_PROMPT = "the bare language model's prompt template"
 _GAP = re.compile(r"\{\{|(?P<name>\{[^{}]*\})")
 
 
@@ -107,6 +108,20 @@ def with_question(prompt_template: str) -> str:
     if QUESTION in prompt_template:
         return prompt_template
     return f"{QUESTION}\n{prompt_template}"
+
+
+def check_question(template: str, what: str) -> None:
+    """Refuse a template that would hide the question from a model that reads nothing else.
+
+    Args:
+        template: Any.
+        what: It is, for the message.
+
+    Raises:
+        ConfigError: It has no ``{question}``.
+    """
+    if QUESTION not in template:
+        raise ConfigError(f"{what} is {template!r}; expected one with {QUESTION}")
 
 
 def _shows_question(template: str) -> bool:

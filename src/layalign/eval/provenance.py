@@ -7,6 +7,7 @@ import json
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
@@ -17,22 +18,23 @@ from typing import Any, NoReturn
 import layalign
 from layalign.data import DataSource
 from layalign.errors import CheckpointError
+from layalign.eval.run_folder import FINETUNE_NAME, RECIPE_NAME
 from layalign.yaml_files import read_yaml
 
-_PACKAGES = ("torch", "transformers", "numpy", "sacrebleu", "lm-eval")
-_RECIPE = "recipe.yaml"  # what a training run leaves in its folder
+_EVALUATING = ("torch", "transformers", "numpy", "sacrebleu", "lm-eval")
 _ADAPTER = "adapter_config.json"  # of PEFT, in place of a configuration
 # What a model on the hub is loaded from; many repositories hold the weights in other forms too.
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
-FINETUNE_NAME = "finetune.json"
-"""What a fine-tune leaves beside the weights: the prompt that it used, and its figures."""
 
+def versions(packages: Sequence[str] = _EVALUATING) -> dict[str, str]:
+    """Versions of Python, of this library and of packages, as far as installed.
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on, as far as installed."""
+    Args:
+        packages: By default those that the numbers of an evaluation depend on.
+    """
     found = {"layalign": layalign.__version__, "python": platform.python_version()}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -77,7 +79,7 @@ def is_language_model(folder: Path) -> bool:
     file = folder / "config.json"
     if not file.is_file() and (folder / _ADAPTER).is_file():
         return True
-    if not file.is_file() and (folder / _RECIPE).is_file():
+    if not file.is_file() and (folder / RECIPE_NAME).is_file():
         _refuse_run(folder)
     try:
         found: str = json.loads(file.read_text("utf-8"))["model_type"]
@@ -122,7 +124,7 @@ def describe_checkpoint(checkpoint: str | PathLike[str]) -> dict[str, Any]:
         weights, settings = sha256(folder / WEIGHTS_NAME), folder / CONFIG_NAME
     # A run keeps the language model that it has fine-tuned in a folder of its own.
     inside = plain and folder.name == LANGUAGE_MODEL_FOLDER
-    recipe = (folder.parent if inside else folder) / _RECIPE
+    recipe = (folder.parent if inside else folder) / RECIPE_NAME
     return {
         "weights_sha256": weights,
         "processor_sha256": sha256(settings) if settings.is_file() else None,

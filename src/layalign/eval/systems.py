@@ -12,7 +12,6 @@ from torch import Tensor
 
 from layalign.chat_format import QUESTION
 from layalign.data import Example
-from layalign.errors import ConfigError
 from layalign.eval.batching import in_batches, longest_first
 from layalign.eval.decoding import evaluation_mode, until_end, until_stop
 from layalign.eval.likelihood import (
@@ -22,7 +21,7 @@ from layalign.eval.likelihood import (
     label_span,
     likelihoods,
 )
-from layalign.eval.prompts import Prompt, Template
+from layalign.eval.prompts import BARE_PROMPT, Prompt, Template, check_question
 from layalign.eval.results import Answer
 from layalign.model import LayAlignModel
 from layalign.model.lora import without_lora
@@ -230,11 +229,7 @@ class BareLLM(BatchedSystem):
 
     def __post_init__(self) -> None:
         """Check the template."""
-        if QUESTION not in self.prompt_template:
-            raise ConfigError(
-                f"the bare language model's prompt template is {self.prompt_template!r}; "
-                f"expected one with {QUESTION}"
-            )
+        check_question(self.prompt_template, BARE_PROMPT)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def translated(
     *,
     keep_original: bool,
     batch_size: int = 32,
+    on_batch: OnBatch | None = None,
 ) -> list[Example]:
     """Put an English translation in the place of every text; English stays as it is.
 
@@ -41,9 +43,12 @@ def translated(
         translator: Its answers are the translations; an empty one leaves the text as it was.
         keep_original: Put the text itself on the line before its translation.
         batch_size: Examples translated at a time.
+        on_batch: Told the translations of every batch.
     """
     foreign = [i for i, example in enumerate(examples) if example.language != ENGLISH]
-    answers = translator.answer([examples[i] for i in foreign], batch_size=batch_size)
+    answers = translator.answer(
+        [examples[i] for i in foreign], batch_size=batch_size, on_batch=on_batch
+    )
     changed = list(examples)
     for i, answer in zip(foreign, answers, strict=True):
         if english := _one_line(answer.text):
@@ -53,8 +58,13 @@ def translated(
 
 
 def translated_once(
-    examples: Sequence[Example], translator: System, file: Path, *, batch_size: int
-) -> list[Example]:
+    examples: Sequence[Example],
+    translator: System,
+    file: Path,
+    *,
+    batch_size: int,
+    on_batch: OnBatch | None = None,
+) -> tuple[list[Example], float]:
     """Put an English translation under every text, and remember it in a file.
 
     Args:
@@ -62,13 +72,22 @@ def translated_once(
         translator: Not asked if the file is there.
         file: JSON, made once all are translated.
         batch_size: Examples translated at a time.
+        on_batch: See :func:`translated`.
+
+    Returns:
+        The examples, and how many seconds their translation took when it was made.
     """
     if not file.is_file():
-        changed = translated(examples, translator, keep_original=True, batch_size=batch_size)
+        start = time.perf_counter()
+        changed = translated(
+            examples, translator, keep_original=True, batch_size=batch_size, on_batch=on_batch
+        )
+        seconds = time.perf_counter() - start
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"texts": [example.text for example in changed]})
-    texts = json.loads(file.read_text("utf-8"))["texts"]
-    return [replace(example, text=text) for example, text in zip(examples, texts, strict=True)]
+        write_json(file, {"texts": [example.text for example in changed], "seconds": seconds})
+    made = json.loads(file.read_text("utf-8"))
+    pairs = zip(examples, made["texts"], strict=True)
+    return [replace(example, text=text) for example, text in pairs], made["seconds"]
 
 
 def _one_line(text: str) -> str:
@@ -147,12 +166,7 @@ class SequenceToSequence(BatchedSystem):
 
     def _feature(self, prompt: Prompt, language: str) -> Feature:
         if self.codes:
-            if language not in self.codes:
-                raise DataError(
-                    f"the translator has no code for language {language!r}; leave out its "
-                    "examples, or choose another evaluation.translator"
-                )
-            self.tokenizer.src_lang = self.codes[language]
+            self.tokenizer.src_lang = _code(self.codes, language)
         text = prompt.template.replace(QUESTION, prompt.question, 1)
         ids = self.tokenizer(text, truncation=True, max_length=_SOURCE_MAX_LENGTH)["input_ids"]
         return {"input_ids": ids}
@@ -165,6 +179,30 @@ class SequenceToSequence(BatchedSystem):
             input_ids=ids.to(device), attention_mask=mask.to(device), **arguments
         )
         return full[:, 1:]  # the first token is the decoder's start
+
+
+def check_languages(tokenizer: Any, languages: Iterable[str]) -> None:
+    """See that a translator can be told every language, if it is told any.
+
+    Args:
+        tokenizer: The translator's.
+        languages: BCP-47 tags.
+
+    Raises:
+        DataError: Its tokenizer has no code for one.
+    """
+    if codes := _known_codes(tokenizer):
+        for language in languages:
+            _code(codes, language)
+
+
+def _code(codes: Mapping[str, str], language: str) -> str:
+    if language not in codes:
+        raise DataError(
+            f"the translator has no code for language {language!r}; leave out its examples, or "
+            "choose another evaluation.translator"
+        )
+    return codes[language]
 
 
 def _known_codes(tokenizer: Any) -> dict[str, str]:

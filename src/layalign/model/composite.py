@@ -114,8 +114,7 @@ class LayAlignModel(StoredModel, GenerationMixin):
                 merged.
             dtype: Arithmetic type of the backbones, e.g. ``torch.bfloat16``; the trained
                 parameters stay in float32. Default: as stored.
-            attn_implementation: ``"sdpa"``, ``"eager"``, ``"flash_attention_2"`` … for the
-                language model, as in transformers.
+            attn_implementation: Of the language model, as in transformers (``"sdpa"`` …).
             device_map: As in transformers.
             encoder_revision: Hub revision of the encoder; what is recorded is its commit.
             language_model_revision: Hub revision of the language model; as above.
@@ -177,7 +176,7 @@ class LayAlignModel(StoredModel, GenerationMixin):
         return cast(nn.Module, self.language_model.get_decoder())
 
     def encode(
-        self, encoder_input_ids: Tensor, encoder_attention_mask: Tensor
+        self, encoder_input_ids: Tensor, encoder_attention_mask: Tensor, encoder_outputs: Any = None
     ) -> dict[str, Tensor]:
         """Run encoder, adapter and aligner, and project the states for every fused layer.
 
@@ -186,6 +185,7 @@ class LayAlignModel(StoredModel, GenerationMixin):
         Args:
             encoder_input_ids: ``(batch, enc_len)``, the encoder tokenizer's ids.
             encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens.
+            encoder_outputs: The encoder's output with all hidden states, if it has been run.
 
         Returns:
             With an adapter ``soft_tokens`` ``(batch, enc_len, d_llm)``. With an aligner
@@ -193,19 +193,20 @@ class LayAlignModel(StoredModel, GenerationMixin):
             config asks for the published behaviour, ``fusion_mask`` ``(batch, enc_len)``, True at
             real tokens.
         """
-        with torch.no_grad():
-            output = self.encoder(
-                input_ids=encoder_input_ids,
-                attention_mask=encoder_attention_mask,
-                output_hidden_states=self.aligner is not None,
-            )
+        if encoder_outputs is None:
+            with torch.no_grad():
+                encoder_outputs = self.encoder(
+                    input_ids=encoder_input_ids,
+                    attention_mask=encoder_attention_mask,
+                    output_hidden_states=self.aligner is not None,
+                )
         dtype = self.get_input_embeddings().weight.dtype
         encoded: dict[str, Tensor] = {}
         if self.adapter is not None:
-            encoded["soft_tokens"] = self.adapter(output.last_hidden_state.to(dtype))
+            encoded["soft_tokens"] = self.adapter(encoder_outputs.last_hidden_state.to(dtype))
         if self.aligner is None:
             return encoded
-        chosen = [output.hidden_states[i] for i in self.config.encoder_layers]
+        chosen = [encoder_outputs.hidden_states[i] for i in self.config.encoder_layers]
         mixed = self.aligner.before_last(torch.stack(chosen).to(dtype).transpose(0, 1))
         gates = self.gates if self.config.gate == "scalar" else None
         encoded["fusion_keys"], encoded["fusion_values"] = project_states(
@@ -222,6 +223,7 @@ class LayAlignModel(StoredModel, GenerationMixin):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        encoder_outputs: Any = None,
     ) -> dict[str, Tensor]:
         """Build what the language model is given: BOS, soft tokens, boundary, text.
 
@@ -233,6 +235,7 @@ class LayAlignModel(StoredModel, GenerationMixin):
             input_ids: LLM text without BOS, ``(batch, text_len)``; None for no text.
             attention_mask: ``(batch, text_len)``, 1 at real tokens; None if all are.
             labels: ``(batch, text_len)``, -100 where nothing is to be predicted.
+            encoder_outputs: See :meth:`encode`.
 
         Returns:
             What :func:`join_parts` gives, padded on the left only, and the tensors of
@@ -247,7 +250,7 @@ class LayAlignModel(StoredModel, GenerationMixin):
         check_same_shape(
             "encoder_input_ids", encoder_input_ids, encoder_attention_mask=encoder_attention_mask
         )
-        encoded = self.encode(encoder_input_ids, encoder_attention_mask)
+        encoded = self.encode(encoder_input_ids, encoder_attention_mask, encoder_outputs)
         one = encoder_attention_mask.new_ones(len(encoder_attention_mask), 1)
         embed = self.get_input_embeddings()
         parts = []
@@ -275,6 +278,7 @@ class LayAlignModel(StoredModel, GenerationMixin):
         encoder_attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         *,
+        encoder_outputs: Any = None,
         inputs_embeds: Tensor | None = None,
         position_ids: Tensor | None = None,
         fusion_keys: Tensor | None = None,
@@ -296,8 +300,8 @@ class LayAlignModel(StoredModel, GenerationMixin):
             attention_mask: 1 at real tokens of the text, ``(batch, text_len)``.
             encoder_input_ids: The encoder's ids, ``(batch, enc_len)``.
             encoder_attention_mask: ``(batch, enc_len)``, 1 at real tokens.
-            labels: Targets at the positions of ``input_ids``; -100 is ignored. The logits at a
-                position predict the label after it.
+            labels: Targets at the positions of ``input_ids``, -100 for none; logits are one ahead.
+            encoder_outputs: See :meth:`encode`.
             inputs_embeds: An assembled sequence, ``(batch, seq_len, d_llm)``.
             position_ids: ``(batch, seq_len)``; default as ``config.mask_position_ids`` says.
             fusion_keys: From :meth:`encode`.
@@ -305,15 +309,13 @@ class LayAlignModel(StoredModel, GenerationMixin):
             fusion_mask: From :meth:`encode`.
             num_items_in_batch: Number of targets over the whole update; the loss is then the sum
                 over this batch divided by it, else the mean over this batch's targets.
-            label_logits_only: Compute logits only for the last positions, from the one that
-                predicts the first label on (saves memory and time in training).
+            label_logits_only: Compute logits only from that of the first label on (saves memory).
             logits_to_keep: As in transformers: that many last positions, 0 for all, or indices.
             **kwargs: Passed to the language model (``past_key_values``, ``use_cache`` …).
         """
         if encoder_input_ids is not None:
-            batch = self.assemble(
-                encoder_input_ids, encoder_attention_mask, input_ids, attention_mask, labels
-            )
+            encoder = (encoder_input_ids, encoder_attention_mask)
+            batch = self.assemble(*encoder, input_ids, attention_mask, labels, encoder_outputs)
             input_ids, labels = None, batch.pop("labels", None)
             inputs_embeds, attention_mask = batch["inputs_embeds"], batch["attention_mask"]
             names = ("fusion_keys", "fusion_values", "fusion_mask")

@@ -13,8 +13,8 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from layalign.embedded.registry import MODELS
 from layalign.errors import ConfigError, nearest
-from layalign.model.backbones import load_config
 from layalign.model.known_sizes import known_config
+from layalign.model.pretrained import load_config
 
 # What a word may be called in a family's configuration; the first name that it has counts.
 _WORDS = {

@@ -9,12 +9,11 @@ from typing import Any
 
 from layalign.data import check_language, language_name
 from layalign.eval.export import markdown_table
+from layalign.eval.run_folder import RECIPE_NAME, SUMMARY_NAME
 from layalign.model import LayAlignConfig
 from layalign.model.card import CARD_NAME, config_backbones, find_backbone, make_card
 from layalign.model.checkpoint import read_weights
 from layalign.model.parts import count_by_part
-from layalign.train.folder import RECIPE_NAME
-from layalign.train.run import SUMMARY_NAME
 from layalign.train.summary import RunSummary
 from layalign.yaml_files import read_yaml
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
 from layalign.errors import ConfigError
+from layalign.eval.run_folder import RECIPE_NAME
 from layalign.model import LayAlignConfig, LayAlignModel
 from layalign.model.checkpoint import (
     ENCODER_FOLDER,
@@ -27,7 +28,6 @@ from layalign.model.lora import lora_base, merge_lora
 from layalign.model.tokenizers import ENCODER_TOKENIZER_FOLDER, TOKENIZER_FOLDER
 from layalign.processing import CONFIG_NAME, LayAlignProcessor
 from layalign.publishing.card import write_card
-from layalign.train.folder import RECIPE_NAME
 from layalign.yaml_files import read_yaml
 
 LORA_WEIGHTS_NAME = "adapter_model.safetensors"

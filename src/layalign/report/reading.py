@@ -12,9 +12,10 @@ from typing import Any
 from layalign.errors import ConfigError
 from layalign.eval.report import task_title
 from layalign.eval.results_folder import SETTINGS_NAME
+from layalign.eval.run_folder import RECIPE_NAME, SUMMARY_NAME
 from layalign.report.files import inside, read_json, understood
 from layalign.report.records import Contents, Cost, Difference, Method, Scores
-from layalign.report.runs import RECIPE_NAME, SUMMARY_NAME, answers_of, read_run
+from layalign.report.runs import answers_of, read_run
 from layalign.report.summaries import (
     BARE,
     Column,
@@ -157,7 +158,7 @@ def _method(folder: Path, name: str, values: Mapping[str, Any]) -> Method:
         languages={tag: figure(row) for tag, row in values["languages"].items()},
         averages={group: figure(row) for group, row in values["averages"].items()},
         versus=versus and {g: _difference(row) for g, row in versus["averages"].items()},
-        cost=Cost(**{field.name: _known(cost[field.name]) for field in fields(Cost)}),
+        cost=Cost(**{field.name: _known(cost.get(field.name)) for field in fields(Cost)}),
         predictions=answers,
         seed=None if seed is None else int(seed),
     )
@@ -177,7 +178,10 @@ def _known(value: Any) -> float | None:
 
 
 def _notes(values: Mapping[str, Any]) -> Iterator[str]:
+    from layalign.comparison.export import few_seeds
+
     yield f"The budget is for a method's stages beside the fine-tune. {_seeds(values['seeds'])}."
+    yield from few_seeds(values["seeds"])
     for method in values["methods"].values():
         if sorted(method["seeds"]) != sorted(values["seeds"]):
             yield f"{method['label']}: {_seeds(method['seeds']).lower()} only."

@@ -48,6 +48,8 @@ class Cost:
     relative_speed: float | None
     """Of generation, over that of the bare language model."""
     peak_memory_gib: float | None
+    translation_seconds: float | None = None
+    """Of what it reads in training; None also where nothing is translated."""
 
 
 @dataclass(frozen=True, kw_only=True)

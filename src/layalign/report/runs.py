@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from layalign.errors import ConfigError, DataError
 from layalign.eval.provenance import is_language_model
+from layalign.eval.run_folder import PREDICTIONS_FOLDER, RECIPE_NAME, SUMMARY_NAME
 from layalign.report.files import inside, read_json, understood
 from layalign.report.records import Contents, Curve, Run, Scores
 from layalign.report.summaries import BARE, Column, summary_scores, with_method
@@ -17,12 +18,6 @@ from layalign.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from layalign.analysis.weights import Weights
-
-# Names that `layalign.train` has too, where they would bring torch with them; a report needs that
-# only for weights.
-RECIPE_NAME = "recipe.yaml"
-SUMMARY_NAME = "summary.json"
-_PREDICTIONS_FOLDER = "predictions"
 
 _CONFIG_NAME = "config.json"
 _COUNTS = ("updates", "examples", "tokens", "seconds")
@@ -68,7 +63,7 @@ def answers_of(folder: Path) -> Path:
 
 
 def _predictions(folder: Path, slug: str) -> Path:
-    return inside(folder / _PREDICTIONS_FOLDER, f"{slug}.jsonl")
+    return inside(folder / PREDICTIONS_FOLDER, f"{slug}.jsonl")
 
 
 def _own_system(summary: Mapping[str, Any]) -> str:

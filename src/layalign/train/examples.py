@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
 from layalign.data import Example, LeakGuard, hold, iter_examples, mix
 from layalign.train.batches import to_learn
+from layalign.train.progress import RunProgress
 from layalign.train.recipe import DataRecipe, StageData
+
+_MANY = 10_000  # examples, of which reading takes a second or so
 
 
 class RunExamples:
@@ -21,6 +24,7 @@ class RunExamples:
         stages: Names of the stages that are run.
         folder: For the files, see :func:`layalign.data.hold`. What is there from an earlier session
             of the same run is found again.
+        progress: Told how many have been read and tokenised, where there are many.
 
     Attributes:
         train: Training examples of each stage, mixed.
@@ -28,39 +32,50 @@ class RunExamples:
         test: Examples to evaluate on.
     """
 
-    def __init__(self, settings: DataRecipe, stages: Collection[str], folder: Path) -> None:
+    def __init__(
+        self,
+        settings: DataRecipe,
+        stages: Collection[str],
+        folder: Path,
+        progress: RunProgress | None = None,
+    ) -> None:
         """Begin without examples."""
         self.settings = settings
         self.stages = stages
         self.folder = folder
+        self.progress = progress
         self.train: dict[str, Sequence[Example]] = {}
         self.dev: dict[str, Sequence[Example]] = {}
         self.test: list[Example] = []
 
-    def load(self) -> None:
+    @contextmanager
+    def loaded(self) -> Iterator[None]:
         """Read everything, so that wrong paths show before anything takes long.
 
+        If that fails, or what is done inside, no file is left but those of an earlier session.
+
         Raises:
-            LayAlignError: Data cannot be read or held, or test questions are trained on. No file is
-                left then, but those of an earlier session.
+            LayAlignError: Data cannot be read or held, or test questions are trained on.
         """
         begun = self.folder.exists()
         try:
             self._load()
+            yield
         except BaseException:
             if not begun:
                 self.discard()
             raise
 
     def _load(self) -> None:
-        guard = LeakGuard()
+        guard, reading = LeakGuard(), _Reading(self.progress)
         self.test = list(chain.from_iterable(map(guard.test, self.settings.evaluation)))
         for name in self.stages:
             data: StageData = getattr(self.settings, name)
             train, dev = (
                 hold(
-                    to_learn(chain.from_iterable(sources), data.learn),
+                    reading.counted(to_learn(chain.from_iterable(sources), data.learn)),
                     self.folder / f"{name}-{part}.arrow",
+                    tell=self._tokenising(name),
                 )
                 for part, sources in (
                     ("train", map(guard.training, data.train)),
@@ -69,7 +84,16 @@ class RunExamples:
             )
             self.train[name] = mix(train, data.mix) if data.mix else train
             self.dev[name] = dev
+        reading.done()
         guard.settle(self.settings.on_leak)
+
+    def _tokenising(self, stage: str) -> Callable[[int, int], None] | None:
+        progress = self.progress
+        if progress is None:
+            return None
+        return lambda done, total: progress(
+            f"tokenise {stage}", done / total, f"{done:,} of {total:,} examples"
+        )
 
     def discard(self) -> None:
         """Delete the files, and the folder that they are in if nothing else is there."""
@@ -95,7 +119,34 @@ class RunExamples:
             return self.train.get("finetune", ())
         return chain.from_iterable(map(iter_examples, self.settings.finetune.train))
 
+    def languages(self, stages: Iterable[str]) -> set[str]:
+        """Languages of what some stages read, and of what is evaluated on."""
+        read = [part[name] for name in stages for part in (self.train, self.dev)]
+        return {e.language for e in chain(self.test, *read)}
+
     def trained_languages(self) -> set[str]:
         """Languages that the two stages train on; without them, that the fine-tune does."""
         names = [name for name in self.train if name != "finetune"] or list(self.train)
         return {e.language for e in chain.from_iterable(self.train[name] for name in names)}
+
+
+class _Reading:
+    """Tells how many examples have been read, whenever there are many more; nothing of a few."""
+
+    def __init__(self, progress: RunProgress | None) -> None:
+        self.progress, self.count = progress, 0
+
+    def counted(self, examples: Iterable[Example]) -> Iterator[Example]:
+        for example in examples:
+            self.count += 1
+            if self.count % _MANY == 0:
+                self._tell(0.0)
+            yield example
+
+    def done(self) -> None:
+        if self.count >= _MANY:
+            self._tell(1.0)
+
+    def _tell(self, fraction: float) -> None:
+        if self.progress is not None:
+            self.progress("data", fraction, f"{self.count:,} examples")

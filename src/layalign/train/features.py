@@ -14,6 +14,7 @@ from layalign.eval.provenance import versions
 from layalign.processing import Feature, LayAlignProcessor
 
 CUT = "cut"
+_TOKENISING = ("transformers", "tokenizers", "sentencepiece", "datasets")
 _TYPES = {
     **{"encoder_input_ids": "int32", "input_ids": "int32", "labels": "int32"},
     CUT: "string",
@@ -29,7 +30,7 @@ def tokenise(
     """Token ids of all examples, to be read by index.
 
     What has been made before for the same examples, with the same processor, settings and versions
-    of the libraries, is read and not made again.
+    of the libraries that tokenise, is read and not made again.
 
     Args:
         examples: On disk.
@@ -53,7 +54,7 @@ def tokenise(
         cut = [name for name, n in fresh.truncations.items() if n > before.get(name, 0)]
         return {**feature, CUT: cut}
 
-    key = json.dumps([fingerprint(fresh), settings, versions()], sort_keys=True)
+    key = json.dumps([fingerprint(fresh), settings, versions(_TOKENISING)], sort_keys=True)
     return examples.tokenised(with_cuts, _TYPES, key=key)
 
 

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from layalign.eval.provenance import FINETUNE_NAME
 from layalign.eval.report import write_json
+from layalign.eval.run_folder import FINETUNE_NAME
 from layalign.model.lora import add_new_lora
 from layalign.model.sequence import IGNORE_INDEX, label_positions, token_loss
 from layalign.processing import LayAlignProcessor
@@ -46,6 +47,7 @@ def finetune_language_model(
     dev_examples: Sequence[Example] | None = None,
     revision: str | None = None,
     output_dir: str | os.PathLike[str] | None = None,
+    figures: Mapping[str, Any] = MappingProxyType({}),
     progress: ProgressCallback | None = None,
 ) -> StageResult:
     """Train a plain language model on questions and answers, in place.
@@ -67,6 +69,7 @@ def finetune_language_model(
         output_dir: The result is written here with its tokenizer: an ordinary folder of the whole
             model, or of the LoRA as PEFT stores it; and in ``finetune.json`` the prompt, by which
             an evaluation finds it again, and the figures.
+        figures: Further ones that are to stand there.
         progress: Called after every update.
 
     Raises:
@@ -108,7 +111,7 @@ def finetune_language_model(
         options = {"save_embedding_layers": False} if is_lora else {}
         learner.save_pretrained(output_dir, **options)
         tokenizer.save_pretrained(output_dir)
-        left = {"prompt_template": processor.prompt_template, **result.to_dict()}
+        left = {"prompt_template": processor.prompt_template, **result.to_dict(), **figures}
         write_json(Path(output_dir) / FINETUNE_NAME, left)
     if is_lora:
         learner.merge_and_unload()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from layalign.errors import ConfigError, TrainingError
+from layalign.eval.run_folder import RECIPE_NAME
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
-
-RECIPE_NAME = "recipe.yaml"
 
 
 def check_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from layalign.chat_format import QUESTION
 from layalign.errors import ConfigError, nearest
-from layalign.eval.prompts import with_question
+from layalign.eval.prompts import check_question, with_question
 from layalign.train.stages import Stage, StageConfig
 from layalign.yaml_files import apply_override
 
@@ -167,6 +168,11 @@ class MethodPlan:
     """The stages of LayAlign's parts, in order."""
 
     @property
+    def translator(self) -> str | None:
+        """Name of what translates questions, where that is not LayAlign itself."""
+        return self.recipe.evaluation.translator if self.method.translates else None
+
+    @property
     def after_translation(self) -> tuple[str, ...]:
         """The stages of the language model that read translations, so come after all others."""
         return ("task",) if self.method.keeps_original else ()
@@ -281,4 +287,7 @@ def _on_language_model(
 
 def _read_stage(name: str, values: Any, seed: int) -> StageConfig:
     stage = Stage.TRANSLATION if name == "translation" else Stage.TASK
-    return StageConfig.from_dict({"seed": seed, **values}, stage=stage, where=f"stage.{name}")
+    config = StageConfig.from_dict({"seed": seed, **values}, stage=stage, where=f"stage.{name}")
+    # Without an encoder the language model learns nothing from a text that lacks the question.
+    check_question(config.template(QUESTION), f"what the language model reads in stage.{name}")
+    return config

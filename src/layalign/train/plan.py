@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from layalign.data import DataSource, Example, LeakGuard, hold, iter_examples
 from layalign.embedded import models_table
 from layalign.errors import ConfigError
+from layalign.eval.loading import check_translator
 from layalign.model import LayAlignModel
 from layalign.model.backbones import outline_backbones
 from layalign.model.parts import count_by_part
@@ -97,8 +98,9 @@ def outline_run(method: MethodPlan, *, folder: Path) -> RunOutline:
     reads, examples = _read(recipe, configs, folder)
     missing = [f"data: {read.where}" for read in reads if not read.found]
     local = _backbone_folders(method, missing)
+    _check_translator(method, reads, missing)
     folders = [path or _known_folder(name, folder) for name, path in local]
-    model = _outline(recipe, (folders[0], folders[-1])) if all(folders) else None
+    model = outline_trained(recipe, folders[0], folders[-1]) if all(folders) else None
     processor = _processor(recipe, [path for _, path in local], missing)
     if isinstance(model, LayAlignModel) and processor is not None:
         processor.check_model(model.config)
@@ -131,11 +133,13 @@ class _Read:
         field, self.where = next((field, str(value)) for field, value in named if value is not None)
         self.found = field == "name" or (field == "path" and Path(self.where).exists())
         self.count = 0 if self.found else _expected(source)
+        self.languages: set[str] = set()
 
     def examples(self, load: Callable[[DataSource], Iterable[Example]]) -> Iterator[Example]:
-        """Yield and count what is there."""
+        """Yield and count what is there, and note its languages."""
         for example in load(self.source) if self.found else ():
             self.count = (self.count or 0) + 1
+            self.languages.add(example.language)
             yield example
 
     def to_dict(self) -> Values:
@@ -189,9 +193,6 @@ def _backbone_folders(method: MethodPlan, missing: list[str]) -> list[tuple[str,
     chosen = [("language model", settings.language_model, settings.language_model_revision)]
     if method.composite:
         chosen.insert(0, ("encoder", settings.encoder, settings.encoder_revision))
-    translator = method.method.translates and recipe.evaluation.translator
-    if translator and not _local_folder(translator, None):
-        missing.append(f"translator: {translator}")
     folders = []
     for role, name, revision in chosen:
         folders.append((name, _local_folder(name, revision)))
@@ -224,13 +225,39 @@ def _local_folder(name_or_path: str, revision: str | None) -> str:
     return str(Path(cached).parent) if isinstance(cached, str) else ""
 
 
-def _outline(recipe: Recipe, folders: tuple[str, str]) -> PreTrainedModel:
-    """What is trained: LayAlign, or the language model alone."""
+def _check_translator(method: MethodPlan, reads: Sequence[_Read], missing: list[str]) -> None:
+    """See that a translator is on this machine, and if so that it knows what it is given."""
+    name = method.translator
+    if name is None:
+        return
+    folder = _local_folder(name, None)
+    given = ("evaluation", *method.after_translation)
+    languages = [tag for read in reads if read.stage in given for tag in read.languages]
+    if folder:
+        check_translator(folder, languages)
+    else:
+        missing.append(f"translator: {name}")
+
+
+def outline_trained(
+    recipe: Recipe, encoder: str, language_model: str, **revisions: str | None
+) -> PreTrainedModel:
+    """What is trained, without weights: LayAlign, or the language model alone.
+
+    Args:
+        recipe: Whose settings are seen to fit the backbones.
+        encoder: Folder, hub id or name of an embedded model.
+        language_model: The same.
+        **revisions: Of :func:`outline_backbones`.
+
+    Raises:
+        LayAlignError: A backbone cannot be used, or a setting does not fit it.
+    """
     with preserved_random_state():
-        encoder, language_model = outline_backbones(*folders)
+        backbones = outline_backbones(encoder, language_model, **revisions)
         if not recipe.stage.composite:
-            return language_model
-        return LayAlignModel.from_backbones(encoder, language_model, **recipe.model.config_fields())
+            return backbones[1]
+        return LayAlignModel.from_backbones(*backbones, **recipe.model.config_fields())
 
 
 def _processor(

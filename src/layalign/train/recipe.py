@@ -16,13 +16,14 @@ import yaml
 from layalign.data import DataSource, Mixing, language_codes
 from layalign.errors import ConfigError, nearest
 from layalign.eval.metrics import Metric
+from layalign.eval.prompts import check_question
 from layalign.fields import check_keys, differing, dotted, from_mapping
 from layalign.model import switches
 from layalign.model.switches import AdapterKind, AlignerKind, GateKind, LoraSettings
 from layalign.processing import LENGTHS
 from layalign.train.comparing import ComparisonRecipe
 from layalign.train.methods import METHODS, check_method
-from layalign.train.stages import QUESTION, Stage, StageConfig
+from layalign.train.stages import Stage, StageConfig
 from layalign.yaml_files import apply_override, read_yaml
 
 STAGES = ("finetune", "translation", "task")
@@ -254,10 +255,9 @@ class EvaluationRecipe:
         for name in ("batch_size", "max_new_tokens", "translation_max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
-        if QUESTION not in self.translator_template:
-            raise ConfigError(
-                f"translator_template is {self.translator_template!r}; expected one with {QUESTION}"
-            )
+        check_question(self.translator_template, "translator_template")
+        if self.bare_prompt_template is not None:
+            check_question(self.bare_prompt_template, "bare_prompt_template")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,11 @@ import torch
 
 from layalign.data import Example
 from layalign.eval.journal import slug
-from layalign.eval.loading import read_finetune
+from layalign.eval.loading import check_translator, read_finetune
 from layalign.eval.prompts import with_question
 from layalign.eval.provenance import versions
 from layalign.eval.report import write_json
-from layalign.eval.translating import translated_once
+from layalign.eval.run_folder import PREDICTIONS_FOLDER, SUMMARY_NAME
 from layalign.memory import peak_memory_gib
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
@@ -35,7 +35,7 @@ from layalign.train.finetune import finetune_language_model
 from layalign.train.folder import check_folder, claim_folder
 from layalign.train.measure import measure, own_system
 from layalign.train.methods import plan_method
-from layalign.train.plan import make_plan
+from layalign.train.plan import make_plan, outline_trained
 from layalign.train.progress import ProgressCallback, RunProgress
 from layalign.train.recipe import Recipe
 from layalign.train.summary import RunSummary
@@ -46,9 +46,8 @@ from layalign.train.trainer import (
     train_stage,
     with_lengths,
 )
+from layalign.train.translations import with_translations
 
-SUMMARY_NAME = "summary.json"
-PREDICTIONS_FOLDER = "predictions"
 # Removed in the end; nobody's own folder has this name.
 EXAMPLES_FOLDER = ".examples"
 
@@ -85,8 +84,8 @@ def run_recipe(
     finished = run.folder / SUMMARY_NAME
     if resume and finished.exists():
         return RunSummary.load(finished)
-    with run.phase("data"):
-        run.examples.load()
+    with run.phase("data"), run.examples.loaded():
+        run.check()
     claim_folder(run.folder, recipe)
     with preserved_random_state():
         last = run.method.after_translation
@@ -116,7 +115,9 @@ class _Run:
         self.configs = self.method.configs
         self.composite = list(self.method.composite)
         self.language_model = self.recipe.model.language_model
-        self.examples = RunExamples(self.recipe.data, self.configs, self.folder / EXAMPLES_FOLDER)
+        self.examples = RunExamples(
+            self.recipe.data, self.configs, self.folder / EXAMPLES_FOLDER, progress
+        )
         self.system: str | None = None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.dtype: str = self.recipe.dtype
@@ -131,6 +132,24 @@ class _Run:
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+
+    def check(self) -> None:
+        """See that what is only needed later will do, before anything takes long.
+
+        Raises:
+            LayAlignError: It will not.
+        """
+        settings, method = self.recipe.model, self.method
+        if self.composite:
+            outline_trained(
+                self.recipe,
+                settings.encoder,
+                settings.language_model,
+                encoder_revision=settings.encoder_revision,
+                language_model_revision=settings.language_model_revision,
+            )
+        if method.translator is not None:
+            check_translator(method.translator, self.examples.languages(method.after_translation))
 
     def report(self, phase: str) -> ProgressCallback | None:
         """A stage's progress as the run's."""
@@ -163,7 +182,7 @@ class _Run:
     def _tune(self, name: str, target: Path) -> None:
         with self.phase(name), rename_when_complete(target) as temporary:
             made = make_processor(self.recipe.processor, self.language_model, self.language_model)
-            train, dev = self.texts(name)
+            (train, dev), figures = self.texts(name)
             loading = self.loading()
             language_model = load_language_model(self.language_model, **loading)
             finetune_language_model(
@@ -175,24 +194,27 @@ class _Run:
                 dev_examples=dev,
                 revision=loading["revision"],
                 output_dir=temporary,
+                figures=figures,
                 progress=self.report(name),
             )
 
-    def texts(self, name: str) -> list[Sequence[Example]]:
-        """Training and development examples of a stage as the language model reads them."""
-        parts = {"train": self.examples.train[name], "dev": self.examples.dev[name]}
+    def texts(self, name: str) -> tuple[list[Sequence[Example]], dict[str, float]]:
+        """Training and development examples of a stage as the language model reads them.
+
+        Returns:
+            They, and what making them has cost.
+        """
+        train, dev = self.examples.train[name], self.examples.dev[name]
         if name not in self.method.after_translation:
-            return list(parts.values())
-        translator = self.answering().translator()
-        return [
-            translated_once(
-                examples,
-                translator,
-                self.folder / EXAMPLES_FOLDER / f"{name}-{part}-translations.json",
-                batch_size=self.recipe.evaluation.batch_size,
-            )
-            for part, examples in parts.items()
-        ]
+            return [train, dev], {}
+        parts, seconds = with_translations(
+            {f"{name}-train": train, f"{name}-dev": dev},
+            self.answering().translator(),
+            self.folder / EXAMPLES_FOLDER,
+            batch_size=self.recipe.evaluation.batch_size,
+            progress=self.progress,
+        )
+        return parts, {"translation_seconds": seconds}
 
     def join(self) -> None:
         """Make LayAlign of the backbones: build it, train its stages, save it."""

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
+from layalign.chat_format import QUESTION
 from layalign.errors import ConfigError
 from layalign.fields import from_mapping
 from layalign.train.limits import SCHEDULES, Limits, Schedule, make_limits
-
-QUESTION = "{question}"
 
 
 class Stage(Enum):

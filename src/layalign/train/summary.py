@@ -60,11 +60,19 @@ class RunSummary:
     @property
     def training_seconds(self) -> float:
         """Of all stages over all sessions; the warm start of the adapter is not in it."""
-        return float(sum(stage.get("seconds", 0.0) for stage in self.stages.values()))
+        return self._total("seconds")
+
+    @property
+    def translation_seconds(self) -> float:
+        """Of the translations that stages have read; not in :attr:`training_seconds`."""
+        return self._total("translation_seconds")
+
+    def _total(self, figure: str) -> float:
+        return float(sum(stage.get(figure, 0.0) for stage in self.stages.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with what follows from them."""
-        derived = ("trained_parameters", "training_seconds")
+        derived = ("trained_parameters", "training_seconds", "translation_seconds")
         return {**dataclasses.asdict(self), **{name: getattr(self, name) for name in derived}}
 
     @classmethod
