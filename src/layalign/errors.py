@@ -52,6 +52,10 @@ class EvaluationError(LayAlignError, RuntimeError):
     """An evaluation cannot go on, for example because memory does not suffice."""
 
 
+class ServeError(LayAlignError, RuntimeError):
+    """A running server cannot give an answer, for example because it is full."""
+
+
 def nearest(found: str, known: Iterable[str]) -> str:
     """Hint, for the end of a message, at the known name that looks most like the one found.
 
