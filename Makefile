@@ -1,13 +1,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := quickstart,train,data,eval,analysis,dev
+EXTRAS := quickstart,train,data,eval,analysis,serve,dev
 STAMP := $(VENV)/.installed
 ARGS ?=
 # Several test processes share the cores; more threads in each of them only get in the way.
 WORKERS ?= 2
 
-.PHONY: venv quickstart test lint types format build clean
+.PHONY: venv quickstart test test-serve lint types format build clean
 
 venv: $(STAMP)
 
@@ -23,6 +23,9 @@ quickstart: venv
 
 test: venv
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+
+test-serve: venv
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/serve $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check

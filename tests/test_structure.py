@@ -29,6 +29,7 @@ LEVELS = {
     "analysis": 7,
     "comparison": 7,
     "report": 8,
+    "serve": 8,
     "quickstart": 8,
     "cli": 9,
     "__main__": 10,

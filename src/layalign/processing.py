@@ -372,6 +372,11 @@ def chat_prompt_template(tokenizer: PreTrainedTokenizerBase, *, system: str | No
     messages = [{"role": "user", "content": QUESTION}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
+    return render_chat(tokenizer, messages)
+
+
+def render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+    """Render a conversation up to where its next answer begins, without a BOS of the tokenizer."""
     text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     adds_bos = tokenizer.bos_token_id in tokenizer("", verbose=False)["input_ids"]
     return text.removeprefix(tokenizer.bos_token) if adds_bos else text

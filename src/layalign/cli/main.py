@@ -22,6 +22,7 @@ from layalign.cli import (
     models,
     quickstart,
     report,
+    serve,
     train,
 )
 from layalign.cli.parser import Parser
@@ -29,7 +30,7 @@ from layalign.errors import LayAlignError
 
 COMMANDS = (
     *(quickstart, data, train, compare, evaluate, analyze, report),
-    *(generate, models, inspect, convert),
+    *(generate, serve, models, inspect, convert),
 )
 INTERRUPTED = 130
 BROKEN_PIPE = 141

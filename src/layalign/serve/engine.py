@@ -17,7 +17,7 @@ from layalign.eval.decoding import end_ids
 from layalign.eval.systems import BatchedSystem, Feature, LayAlignSystem
 from layalign.model import LayAlignModel
 from layalign.serve.jobs import Job, Listener, Prompt
-from layalign.serve.lane import Lane, expire
+from layalign.serve.lane import Lane, expire, give_up
 from layalign.serve.rows import check_cache, prompt_length
 from layalign.serve.sampling import Sampling
 
@@ -72,6 +72,10 @@ class QueueFullError(ServeError):
 
 class ClosingError(ServeError):
     """The engine takes no more requests."""
+
+
+Ask = tuple[Prompt, Sampling, Listener]
+"""What is to be answered, how, and who is told."""
 
 
 class Engine:
@@ -170,29 +174,26 @@ class Engine:
         _check_ids(self.systems[system], feature)
         return Prompt(system=system, feature=feature, length=length)
 
-    def submit(
-        self, prompt: Prompt, samplings: Sequence[Sampling], listeners: Sequence[Listener]
-    ) -> list[Job]:
-        """Ask for answers to one prompt: all of them, or none.
+    def submit(self, asked: Sequence[Ask]) -> list[Job]:
+        """Ask for some answers: all of them, or none.
 
         Args:
-            prompt: From :meth:`prompt`.
-            samplings: One for each answer.
-            listeners: One for each answer.
+            asked: Prompts from :meth:`prompt`, how each is answered, and who is told.
 
         Raises:
             QueueFullError: Too many are waiting.
             ClosingError: The engine is closing.
-            DataError: The prompt and the longest answer do not fit the language model.
+            DataError: A prompt and its longest answer do not fit the language model, or these are
+                more answers than ever may wait.
         """
-        jobs = [
-            self._job(prompt, sampling, listener)
-            for sampling, listener in zip(samplings, listeners, strict=True)
-        ]
+        jobs = [self._job(*one) for one in asked]
+        most = self.limits.max_waiting
+        if len(jobs) > most:
+            raise DataError(f"{len(jobs)} answers are asked for at once; expected at most {most}")
         with self._changed:
             if not self.is_alive:
                 raise ClosingError("the server is shutting down and takes no more requests")
-            if len(self._waiting) + len(jobs) > self.limits.max_waiting:
+            if len(self._waiting) + len(jobs) > most:
                 raise QueueFullError(len(self._waiting), self._retry_after())
             self._waiting.extend(jobs)
             self._changed.notify()
@@ -240,10 +241,18 @@ class Engine:
         while self._wait():
             try:
                 self._turn()
-            except Exception as error:  # such as memory that does not suffice for a join
-                logger.exception("all answers under way are given up")
-                for lane in self._lanes.values():
-                    self._note(lane.abandon(error))
+            except Exception as error:  # our own mistake, but nobody shall wait for ever
+                self._abandon(error)
+
+    def _abandon(self, error: Exception) -> None:
+        """Give up all answers, so that the next request finds the engine as it was at first."""
+        lost = [job for lane in self._lanes.values() for job in lane.abandon(error)]
+        with self._changed:
+            lost += self._waiting
+            self._waiting.clear()
+        for job in lost:
+            give_up(job, error)
+        self._note(lost)
 
     def _turn(self) -> None:
         """Let jobs leave and join, and add one token to every answer."""

@@ -37,7 +37,7 @@ class Lane:
                 rows, logits = begin(self.system, [job.prompt.feature for job in jobs])
             except Exception as error:
                 if len(jobs) == 1:
-                    return _give_up(jobs[0], error)
+                    return give_up(jobs[0], error)
                 for job in jobs:
                     self.admit([job])
                 return None
@@ -66,7 +66,7 @@ class Lane:
         """Give up all jobs, and return them."""
         jobs, self.jobs, self._rows = self.jobs, [], None
         for job in jobs:
-            _give_up(job, error)
+            give_up(job, error)
         return jobs
 
     def _step(self, jobs: Sequence[Job], rows: Rows) -> None:
@@ -74,7 +74,7 @@ class Lane:
             logits = rows.step(self.system.model, [job.last_token() for job in jobs])
         except Exception as error:
             if len(jobs) == 1:
-                return _give_up(jobs[0], error)
+                return give_up(jobs[0], error)
             for i, job in enumerate(jobs):
                 self._step([job], rows.select([i]))
             return None
@@ -86,8 +86,14 @@ class Lane:
         kept = [i for i, row in enumerate(logits.float().cpu()) if _take(jobs[i], row)]
         if not kept:
             return
-        going = rows if len(kept) == len(jobs) else rows.select(kept)
-        self._rows = going if self._rows is None else self._rows.join(going)
+        try:
+            going = rows if len(kept) == len(jobs) else rows.select(kept)
+            joined = going if self._rows is None else self._rows.join(going)
+        except Exception as error:  # memory, of which the rows that are here need no more
+            for i in kept:
+                give_up(jobs[i], error)
+            return
+        self._rows = joined
         self.jobs += [jobs[i] for i in kept]
 
 
@@ -104,11 +110,14 @@ def _take(job: Job, logits: Tensor) -> bool:
     try:
         return job.take(logits)
     except Exception as error:
-        _give_up(job, error)
+        give_up(job, error)
         return False
 
 
-def _give_up(job: Job, error: Exception) -> None:
+def give_up(job: Job, error: Exception) -> None:
+    """End a job because of an error, unless it has ended."""
+    if job.reason is not None:
+        return
     # The message may quote the user's text, so it is no matter for the log.
     logger.error("an answer failed: %s", type(error).__name__)
     logger.debug("the failure was", exc_info=error)
