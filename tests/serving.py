@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,12 +24,14 @@ from layalign.serve.server import make_server, url
 Systems = dict[str, BatchedSystem]
 WAIT = 60  # seconds; only how soon a hanging test fails
 NAME = "tiny"
+GATE = 0.1
+"""Small enough that the answer depends on both the encoder's text and the language model's."""
 
 
 def make_tiny_systems(model: Any = None, **processor: Any) -> Systems:
     """LayAlign and its bare language model; without another model, answers never end early."""
     if model is None:
-        model = make_model(make_language_model(eos_token_id=None))
+        model = make_model(make_language_model(eos_token_id=None), gate=GATE)
     processor.setdefault("prompt_template", "{question} the answer is")
     return make_systems(model, make_processor(**processor))
 
@@ -40,10 +42,13 @@ def questions(count: int, seed: int = 0) -> list[str]:
     return [" ".join(chance.choices(WORDS, k=chance.randint(1, 12))) for _ in range(count)]
 
 
-def offline(system: BatchedSystem, text: str, length: int) -> str:
+def offline(
+    system: BatchedSystem, texts: Sequence[str], length: int, *, batch_size: int = 32
+) -> list[str]:
     """What generation says without an engine."""
     system.max_new_tokens = length
-    return system.answer([Example(text=text, language="en")])[0].text
+    examples = [Example(text=text, language="en") for text in texts]
+    return [answer.text for answer in system.answer(examples, batch_size=batch_size)]
 
 
 @dataclass
@@ -67,6 +72,10 @@ class Answer:
     @property
     def tokens(self) -> list[int]:
         return [piece.chosen.token for piece in self.wait().pieces if piece.chosen]
+
+    @property
+    def logprobs(self) -> list[float]:
+        return [piece.chosen.logprob or 0.0 for piece in self.wait().pieces if piece.chosen]
 
     @property
     def reason(self) -> str | None:

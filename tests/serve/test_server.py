@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,11 +71,11 @@ def test_models(client: Any) -> None:
 def test_chat_is_offline_generation(client: Any, server: LiveServer) -> None:
     systems = server.engine.systems
     found = ask(client)
-    assert found.choices[0].message.content == offline(systems[LAYALIGN], QUESTION, 5)
+    assert [found.choices[0].message.content] == offline(systems[LAYALIGN], [QUESTION], 5)
     assert found.choices[0].finish_reason == "length"
     assert found.usage.completion_tokens == 5
     assert found.usage.total_tokens == found.usage.prompt_tokens + 5
-    bare = offline(systems[BARE], QUESTION, 5)
+    (bare,) = offline(systems[BARE], [QUESTION], 5)
     assert ask(client, model=f"{NAME}-bare").choices[0].message.content == bare
     assert ask(client, extra_body={"layalign": "off"}).choices[0].message.content == bare
     assert bare != found.choices[0].message.content
@@ -129,8 +130,13 @@ def test_completions(client: Any) -> None:
 
 
 def test_the_encoder_may_read_something_else(client: Any) -> None:
-    other = ask(client, extra_body={"encoder_text": "how many books", "language": "sw"})
-    assert other.choices[0].message.content != ask(client).choices[0].message.content
+    found = [
+        ask(client, logprobs=True, extra_body=extra).choices[0].logprobs.content[0].logprob
+        for extra in ({}, {"language": "sw"}, {"encoder_text": QUESTION}, {"encoder_text": "nne"})
+    ]
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+    assert found[0] == pytest.approx(found[2], abs=1e-4)
+    assert found[0] != pytest.approx(found[3], abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +283,14 @@ def test_a_server_that_stops_finishes_its_answers() -> None:
         client.close()
     assert chunks[-1].choices[0].finish_reason == "length"
     assert not stopping.engine.is_alive
+
+
+def test_the_documented_client(server: LiveServer, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+    snippet = page.split("```text\n")[1].split("```")[0]
+    snippet = snippet.replace("http://127.0.0.1:8000", server.url).replace("smollm2-e5", NAME)
+    exec(compile(snippet.replace("stream=True", "stream=True, max_tokens=5"), "page", "exec"), {})
+    assert capsys.readouterr().out
 
 
 def test_figures(server: LiveServer, client: Any) -> None:

@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     _prepare(args)
-    with _logged(logging.ERROR if args.quiet else logging.INFO):
+    level = logging.DEBUG if args.debug else logging.ERROR if args.quiet else logging.INFO
+    with _logged(level):
         return int(args.run(args)) if args.debug else _run(args)
 
 

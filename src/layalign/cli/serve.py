@@ -21,7 +21,9 @@ def add_parser(subparsers: Any) -> None:
         help="folder, hub id or name of a checkpoint or of a plain language model",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address (default: this machine only)")
-    parser.add_argument("--port", type=int, default=8000, metavar="N", help="port (default: 8000)")
+    parser.add_argument(
+        "--port", type=whole, default=8000, metavar="N", help="port (default: 8000)"
+    )
     parser.add_argument(
         "--name", help="what clients call the model (default: the checkpoint's own name)"
     )
@@ -43,16 +45,16 @@ def add_parser(subparsers: Any) -> None:
         group.add_argument(
             option, type=whole, default=default, metavar="N", help=f"{help_} (default: {default})"
         )
-    for option, default, help_ in (
+    for option, seconds, help_ in (
         ("--timeout", 300.0, "longest time for an answer"),
         ("--drain", 30.0, "time that answers under way have when the server is stopped"),
     ):
         group.add_argument(
             option,
             type=positive,
-            default=default,
+            default=seconds,
             metavar="SECONDS",
-            help=f"{help_} (default: {default:g})",
+            help=f"{help_} (default: {seconds:g})",
         )
     parser.set_defaults(run=run)
 

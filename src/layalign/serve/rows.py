@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -159,7 +160,8 @@ def _given(system: BatchedSystem, features: list[Feature]) -> dict[str, Tensor]:
 
 
 def _states(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
-    return [(layer.keys, layer.values) for layer in cache.layers]
+    layers: list[Any] = cache.layers  # all of them hold keys and values: see check_cache
+    return [(layer.keys, layer.values) for layer in layers]
 
 
 def _cache(states: Iterable[tuple[Tensor, Tensor]]) -> DynamicCache:

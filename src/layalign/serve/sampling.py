@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import LongTensor, Tensor
 from transformers import (
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
@@ -69,6 +70,10 @@ def _check(name: str, value: float | None, low: float, high: float) -> None:
         raise ConfigError(f"{name} is {value}; expected {limit}")
 
 
+def _ids(tokens: list[int]) -> LongTensor:
+    return cast(LongTensor, torch.tensor([tokens], dtype=torch.long))
+
+
 @dataclass(frozen=True)
 class Chosen:
     """A token, and how likely it was."""
@@ -119,7 +124,7 @@ class Sampler:
         """
         if logits.max().isnan():
             raise ServeError("the language model's output is not a number")
-        scores = self._processors(torch.tensor([self.seen]), logits[None].clone())[0]
+        scores = self._processors(_ids(self.seen), logits[None].clone())[0]
         if self._is_greedy:
             token = int(scores.argmax())
         else:

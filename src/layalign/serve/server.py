@@ -29,7 +29,7 @@ MAX_BYTES = 1 << 20
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 SPARE_CONNECTIONS = 100
-"""Connections beyond those of that may run or wait: idle ones and refused ones."""
+"""Connections beyond those of answers that run or wait: idle ones, and those turned away."""
 
 GRACE = 30.0
 """Seconds that a client has to send its request and to take the end of its answer."""
@@ -53,7 +53,7 @@ def serve(
     Args:
         checkpoint: As in :func:`layalign.generate`.
         host: Address to listen on.
-        port: Port to listen on; 0 for any that is free.
+        port: Port to listen on.
         name: What clients call the model; by default the last part of the checkpoint's name.
         api_key: What clients have to show as a bearer token.
         allow_anyone: Listen to other machines without a key.
@@ -79,6 +79,7 @@ def serve(
         server = make_server(
             systems, name, limits, api_key=api_key, is_local=_is_local(host), drain=drain
         )
+        listener.listen()  # from here on clients wait, and are not refused
         logger.info("serving %s at %s", name, url(listener))
         server.run(sockets=[listener])
 
@@ -152,8 +153,12 @@ def _listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise ServeError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another one "
