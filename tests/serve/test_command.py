@@ -57,6 +57,11 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"cannot listen on 127.0.0.1, port {port}" in capsys.readouterr().err
 
 
+def test_a_port_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "folder", "--port", "70000"]) == 2
+    assert "expected 1 to 65535" in capsys.readouterr().err
+
+
 def test_a_missing_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", str(tmp_path / "none"), "--port", free_port()]) == 1
     assert "none" in capsys.readouterr().err
@@ -88,9 +93,11 @@ def test_sigterm_finishes_answers(tiny_checkpoint: Path, request: pytest.Fixture
     response = connection.getresponse()  # the head; most of the answers are still to come
     process.send_signal(signal.SIGTERM)
     events = response.read().decode().split("\n\n")
+    connection.close()
     assert events[-2] == "data: [DONE]"
     assert process.wait(60) in (0, -signal.SIGTERM)
     reader.join()
+    process.stderr.close()
     text = "".join(lines)
     assert "Traceback" not in text
     assert "mayai" not in text

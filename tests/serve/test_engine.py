@@ -96,7 +96,7 @@ def test_generation_settings_of_the_language_model_hold() -> None:
     model.generation_config.eos_token_id = [2, *range(40, 50)]
     systems = make_tiny_systems(model)
     # In padded batches transformers does not apply the penalty to all tokens of an answer.
-    check_against_offline(systems, batch_size=1)
+    check_against_offline(systems, count=3, batch_size=1)
     with Engine(systems) as engine:
         reasons = {ask(engine, text, max_new_tokens=9).reason for text in questions(8)}
     assert "stop" in reasons

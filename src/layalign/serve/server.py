@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 MAX_BYTES = 1 << 20
 """Largest body of a request."""
 
+MOST_PORT = 65535
+
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 SPARE_CONNECTIONS = 100
@@ -148,6 +150,8 @@ def _is_local(host: str) -> bool:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Take the port before minutes are spent on loading."""
+    if port > MOST_PORT:
+        raise ConfigError(f"port is {port}; expected 1 to {MOST_PORT}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
