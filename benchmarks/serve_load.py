@@ -134,7 +134,11 @@ def garbage(url: str) -> str:
     """Send what is no request."""
     noise = random.randbytes(random.randint(1, 4000))
     with connect(url, noise if random.random() < 0.5 else post(noise)) as connection:
-        answer = connection.recv(64)
+        connection.settimeout(3)
+        try:
+            answer = connection.recv(64)
+        except TimeoutError:
+            return "garbage, waited for more"
     return f"garbage, status {answer.split()[1].decode()}" if answer else "garbage, closed"
 
 
