@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := quickstart,train,data,eval,analysis,docs,dev
+EXTRAS := quickstart,train,data,eval,analysis,serve,docs,dev
 STAMP := $(VENV)/.installed
 # Tools of a release, in an environment of their own: they are no part of the tested set.
 RELEASE_TOOLS := cyclonedx-bom==7.5.0 pip-audit==2.10.1
@@ -10,7 +10,7 @@ ARGS ?=
 # Several test processes share the cores; more threads in each of them only get in the way.
 WORKERS ?= 2
 
-.PHONY: venv quickstart bench test lint types format docs build audit sbom clean
+.PHONY: venv quickstart bench test test-serve lint types format docs build audit sbom clean
 
 venv: $(STAMP)
 
@@ -29,6 +29,9 @@ bench: venv
 
 test: venv
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+
+test-serve: venv
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/serve $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check

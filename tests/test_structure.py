@@ -33,6 +33,7 @@ LEVELS = {
     "planning": 8,
     "publishing": 8,
     "report": 8,
+    "serve": 8,
     "quickstart": 8,
     "cli": 9,
     "__main__": 10,

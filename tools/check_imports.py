@@ -13,6 +13,7 @@ import sys
 from importlib.metadata import distribution, packages_distributions
 
 NAME = "layalign"
+OF_AN_EXTRA = ("layalign.serve.app",)  # imported only when a server starts
 
 
 def canonical(name: str) -> str:
@@ -48,7 +49,7 @@ def main() -> None:
     package = importlib.import_module(NAME)
     modules = [m.name for m in pkgutil.walk_packages(package.__path__, f"{NAME}.")]
     for module in modules:
-        if not module.endswith("__main__"):
+        if not module.endswith("__main__") and module not in OF_AN_EXTRA:
             importlib.import_module(module)
     print(f"imported {len(modules)} modules of {package.__file__} without extras")
 

@@ -67,18 +67,18 @@ def continued(
     """
     if not history or not tokenizer.chat_template:
         return prompt_template
-    if chat_prompt_template(tokenizer) == prompt_template:
-        return chat_prompt_template(tokenizer, history=history)
-    system = _system(tokenizer, prompt_template)
-    if system is None:
+    system = system_text(tokenizer, prompt_template)
+    if system is None and chat_prompt_template(tokenizer) != prompt_template:
         return prompt_template
     return chat_prompt_template(tokenizer, system=system, history=history)
 
 
-def _system(tokenizer: PreTrainedTokenizerBase, prompt_template: str) -> str | None:
-    """The system text in a prompt of the chat format; None if it is another format."""
+def system_text(tokenizer: PreTrainedTokenizerBase, prompt_template: str) -> str | None:
+    """The system text in a prompt; None if it has none of its own, or is in another format."""
     from jinja2 import TemplateError
 
+    if not tokenizer.chat_template or chat_prompt_template(tokenizer) == prompt_template:
+        return None
     try:
         marked = chat_prompt_template(tokenizer, system=_MARK)
     except TemplateError:  # a format without system

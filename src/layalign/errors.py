@@ -61,6 +61,10 @@ def reason(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+class ServeError(LayAlignError, RuntimeError):
+    """A running server cannot give an answer, for example because it is full."""
+
+
 def nearest(found: str, known: Iterable[str]) -> str:
     """Hint, for the end of a message, at the known name that looks most like the one found.
 

@@ -26,6 +26,7 @@ from layalign.cli import (
     plan,
     quickstart,
     report,
+    serve,
     train,
 )
 from layalign.cli.parser import Parser
@@ -33,7 +34,7 @@ from layalign.errors import LayAlignError
 
 COMMANDS = (
     *(quickstart, data, plan, train, compare, evaluate, analyze, report),
-    *(generate, chat, export, models, inspect, convert, bench),
+    *(generate, chat, serve, export, models, inspect, convert, bench),
 )
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     _prepare(args)
-    with _logged(logging.ERROR if args.quiet else logging.INFO):
+    level = logging.DEBUG if args.debug else logging.ERROR if args.quiet else logging.INFO
+    with _logged(level):
         return int(args.run(args)) if args.debug else _run(args)
 
 

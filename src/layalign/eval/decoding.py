@@ -20,6 +20,11 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
+def end_ids(eos_token_id: int | Sequence[int] | None) -> set[int]:
+    """The ids that end an answer, as generation settings name them."""
+    return {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id or ())
+
+
 def until_end(ids: Tensor, eos_token_id: int | Sequence[int] | None) -> list[list[int]]:
     """Cut every row after its first EOS; what follows is padding.
 
@@ -27,7 +32,7 @@ def until_end(ids: Tensor, eos_token_id: int | Sequence[int] | None) -> list[lis
         ids: New tokens, ``(batch, new_len)``.
         eos_token_id: Ids that end a row, if any.
     """
-    ends = {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id or ())
+    ends = end_ids(eos_token_id)
     rows: list[list[int]] = ids.tolist()
     for row in rows:
         last = next((i for i, token in enumerate(row) if token in ends), len(row))

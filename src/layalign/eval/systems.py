@@ -241,24 +241,28 @@ class BareLLM(BatchedSystem):
         return self.template.bare_prompt(example, self.prompt_template)
 
     def _feature(self, prompt: Prompt, language: str) -> Feature:
-        text = prompt.template.replace(QUESTION, prompt.question, 1)
+        return self.feature(prompt.template.replace(QUESTION, prompt.question, 1))
+
+    def feature(self, text: str) -> Feature:
+        """Tokenise a whole prompt."""
         ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         # The same start as LayAlign's: one BOS wherever the model knows one.
         bos = self.model.config.get_text_config().bos_token_id
         return {"input_ids": [*([] if bos is None else [bos]), *ids]}
 
     def _generate(self, features: list[Feature], arguments: dict[str, Any]) -> Tensor:
-        batch = self._batch(features)
+        batch = self.batch(features)
         full: Tensor = self.model.generate(**batch, **arguments)  # type: ignore[operator]
         return full[:, batch["input_ids"].shape[1] :]
 
     def _logits(self, features: list[Feature], keep: int) -> Tensor:
-        batch = self._batch(features)
+        batch = self.batch(features)
         positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
         logits: Tensor = self.model(**batch, position_ids=positions, logits_to_keep=keep).logits
         return logits
 
-    def _batch(self, features: list[Feature]) -> dict[str, Tensor]:
+    def batch(self, features: list[Feature]) -> dict[str, Tensor]:
+        """What the model is given for tokenised prompts, padded on the left."""
         rows = [feature["input_ids"] for feature in features]
         ids, mask = pad_rows(rows, pad_id(self.tokenizer), left=True)
         device = self.model.device

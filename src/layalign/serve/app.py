@@ -1,0 +1,266 @@
+"""The HTTP application: thin, everything that thinks is elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from layalign.errors import ConfigError, LayAlignError
+from layalign.eval.systems import BARE
+from layalign.fields import from_mapping
+from layalign.serve.engine import ClosingError, Engine, QueueFullError
+from layalign.serve.guards import TooLargeError
+from layalign.serve.jobs import Piece, Prompt
+from layalign.serve.metrics import Metrics
+from layalign.serve.pending import Pending
+from layalign.serve.prompts import Reader
+from layalign.serve.replies import (
+    ChatReply,
+    CompletionReply,
+    Json,
+    Reply,
+    error_json,
+    usage_of,
+)
+from layalign.serve.schema import AnyRequest, ChatRequest, CompletionRequest
+
+T = TypeVar("T", bound=AnyRequest)
+router = APIRouter()
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the endpoints share."""
+
+    engine: Engine
+    metrics: Metrics
+    reader: Reader
+    models: dict[str, str]
+    """Names that clients know, and the systems behind them; the first is the default."""
+
+    def choose(self, asked: AnyRequest) -> tuple[str, str]:
+        """Name and system of the model that a request is for.
+
+        Raises:
+            HTTPException: There is no such model.
+        """
+        name = asked.model or next(iter(self.models))
+        if name not in self.models:
+            raise HTTPException(404, f"there is no model {name!r}, only {', '.join(self.models)}")
+        return name, BARE if asked.layalign == "off" else self.models[name]
+
+
+def make_app(engine: Engine, metrics: Metrics, name: str, *, drain: float | None = None) -> FastAPI:
+    """Build the application around an engine, which runs as long as the application does.
+
+    Args:
+        engine: Not started yet.
+        metrics: That the engine tells of its jobs.
+        name: What clients call the model; the bare language model is ``NAME-bare``.
+        drain: Seconds that answers under way are given when the application ends; None for no end.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        yield
+        await run_in_threadpool(engine.close, timeout=drain)
+
+    first, *others = engine.systems
+    models = {name: first} | {f"{name}-bare": other for other in others}
+    metrics.watch(engine)
+    # Their pages load scripts from elsewhere.
+    app = FastAPI(title="layalign", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.service = Service(engine, metrics, Reader(engine.systems), models)
+    app.include_router(router)
+    app.add_exception_handler(LayAlignError, _refused)
+    app.add_exception_handler(HTTPException, _failed)
+    return app
+
+
+@router.get("/health")
+async def health(request: Request) -> JSONResponse:
+    """Whether requests are answered, and how many are here."""
+    engine = _service(request).engine
+    alive = engine.is_alive
+    state = {"waiting": engine.waiting, "running": engine.running}
+    return JSONResponse({"status": "ok" if alive else "closing", **state}, 200 if alive else 503)
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> PlainTextResponse:
+    """Figures for Prometheus."""
+    kind = "text/plain; version=0.0.4; charset=utf-8"
+    return PlainTextResponse(_service(request).metrics.text(), media_type=kind)
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> Json:
+    """The models that can be named."""
+    return {"object": "list", "data": [_model(name) for name in _service(request).models]}
+
+
+@router.get("/v1/models/{name:path}")
+async def model(request: Request, name: str) -> Json:
+    """One of them."""
+    return _model(_service(request).choose(ChatRequest(messages=(), model=name))[0])
+
+
+@router.post("/v1/chat/completions")
+async def chat(request: Request) -> Response:
+    """Answer a conversation."""
+    asked = await _body(request, ChatRequest)
+    service = _service(request)
+    turns = [message.turn() for message in asked.messages]
+
+    def read(system: str) -> list[Prompt]:
+        feature = service.reader.chat(
+            system, turns, language=asked.language, encoder_text=asked.encoder_text
+        )
+        return [service.engine.prompt(system, feature)]
+
+    name, system = service.choose(asked)
+    return await _answer(request, asked, await run_in_threadpool(read, system), ChatReply, name)
+
+
+@router.post("/v1/completions")
+async def complete(request: Request) -> Response:
+    """Continue texts."""
+    asked = await _body(request, CompletionRequest)
+    service = _service(request)
+
+    def read(system: str) -> list[Prompt]:
+        features = (
+            service.reader.text(
+                system, text, language=asked.language, encoder_text=asked.encoder_text
+            )
+            for text in asked.prompts()
+        )
+        return [service.engine.prompt(system, feature) for feature in features]
+
+    name, system = service.choose(asked)
+    prompts = await run_in_threadpool(read, system)
+    return await _answer(request, asked, prompts, CompletionReply, name)
+
+
+async def _answer(
+    request: Request, asked: AnyRequest, prompts: list[Prompt], kind: type[Reply], name: str
+) -> Response:
+    service, samplings = _service(request), asked.samplings()
+    tokenizer = service.engine.systems[prompts[0].system].tokenizer
+    reply = kind(name, tokenizer, logprobs=samplings[0].logprobs is not None)
+    pairs = [(prompt, sampling) for prompt in prompts for sampling in samplings]
+    try:
+        pending = Pending(service.engine, pairs)
+    except QueueFullError:
+        service.metrics.turned_away()
+        raise
+    if asked.stream:
+        events = _events(pending, reply, asked)
+        return StreamingResponse(events, media_type="text/event-stream")
+    return await _whole(request, pending, reply, len(samplings))
+
+
+async def _events(pending: Pending, reply: Reply, asked: AnyRequest) -> AsyncIterator[str]:
+    """Server-sent events; the client that leaves cancels its answers."""
+    opened: set[int] = set()
+    try:
+        async for index, piece in pending.pieces():
+            if index not in opened and (opening := reply.opening(index)):
+                yield _event(opening)
+            opened.add(index)
+            if piece.error:
+                yield _event(_error_of(piece))
+                return
+            if piece.text or piece.reason or (piece.chosen and piece.chosen.logprob is not None):
+                yield _event(reply.chunk(index, piece))
+        if asked.with_usage:
+            yield _event(reply.closing(usage_of(pending.jobs, n=asked.n or 1)))
+        yield "data: [DONE]\n\n"
+    finally:
+        pending.cancel()
+
+
+async def _whole(request: Request, pending: Pending, reply: Reply, n: int) -> Response:
+    answers = asyncio.ensure_future(pending.whole())
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({answers, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not answers.done():
+            return Response(status_code=499)  # nobody is there to read it
+        for pieces in answers.result():
+            if pieces[-1].error:
+                return JSONResponse(_error_of(pieces[-1]), 504 if _is_late(pieces[-1]) else 500)
+        return JSONResponse(reply.whole(answers.result(), usage_of(pending.jobs, n=n)))
+    finally:
+        answers.cancel()
+        gone.cancel()
+        pending.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _body(request: Request, kind: type[T]) -> T:
+    """Read a request strictly.
+
+    Raises:
+        ConfigError: It is not JSON, or not one of these requests.
+    """
+    try:
+        values = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the body is not JSON: {type(error).__name__}") from error
+    if not isinstance(values, dict):
+        raise ConfigError("the body is not a JSON object")
+    return from_mapping(kind, values, "")
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _model(name: str) -> Json:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "layalign"}
+
+
+def _event(values: Json) -> str:
+    return f"data: {json.dumps(values, ensure_ascii=False)}\n\n"
+
+
+def _is_late(piece: Piece) -> bool:
+    return piece.reason == "timeout"
+
+
+def _error_of(piece: Piece) -> Json:
+    return error_json(piece.error, "timeout" if _is_late(piece) else "server_error")
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    """A request that cannot be taken, as what the client may do about it."""
+    body = error_json(str(error), "invalid_request_error")
+    if isinstance(error, QueueFullError):
+        again = {"Retry-After": str(error.retry_after)}
+        return JSONResponse(error_json(str(error), "rate_limit_error"), 429, headers=again)
+    if isinstance(error, ClosingError):
+        return JSONResponse(error_json(str(error), "server_error"), 503)
+    return JSONResponse(body, 413 if isinstance(error, TooLargeError) else 400)
+
+
+async def _failed(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = "model_not_found" if error.status_code == 404 else None
+    body = error_json(str(error.detail), "invalid_request_error", code=code)
+    return JSONResponse(body, error.status_code, headers=error.headers)

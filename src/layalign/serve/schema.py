@@ -1,0 +1,155 @@
+"""What clients send: the parts of OpenAI's requests that make sense here, and a few of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from layalign.errors import ConfigError
+from layalign.serve.prompts import Turn
+from layalign.serve.sampling import Sampling
+
+MOST_ANSWERS = 128
+"""Answers that one request may ask for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a message."""
+
+    text: str
+    type: Literal["text"] = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | tuple[Part, ...]
+    name: str | None = None
+
+    def turn(self) -> Turn:
+        """The message as the models' prompts know it."""
+        parts = self.content
+        text = parts if isinstance(parts, str) else "\n".join(part.text for part in parts)
+        return Turn("system" if self.role == "developer" else self.role, text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """What a stream tells besides the answer."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyRequest:
+    """What both kinds of request have in common; null is the same as leaving a setting out.
+
+    Raises:
+        ConfigError: A setting is one that this server does not have, or out of its range.
+    """
+
+    model: str | None = None
+    n: int | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: str | tuple[str, ...] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    repetition_penalty: float | None = None
+
+    language: str | None = None
+    """BCP-47 tag of the encoder's text."""
+
+    encoder_text: str | None = None
+    """What the encoder reads, in place of the user's text."""
+
+    layalign: Literal["on", "off"] = "on"
+    """``off`` asks the bare language model."""
+
+    # Taken where they change nothing, because many clients send them always.
+    user: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: Mapping[str, Any] | None = None
+
+    NEUTRAL: ClassVar = ("frequency_penalty", "presence_penalty", "logit_bias")
+
+    def __post_init__(self) -> None:
+        """Check what is not checked elsewhere."""
+        for name in self.NEUTRAL:
+            if getattr(self, name):
+                raise ConfigError(f"{name} is not supported; leave it out")
+        if self.n is not None and not 1 <= self.n <= MOST_ANSWERS:
+            raise ConfigError(f"n is {self.n}; expected 1 to {MOST_ANSWERS}")
+        if self.stream_options is not None and not self.stream:
+            raise ConfigError("stream_options is given without stream; set stream too")
+
+    @property
+    def with_usage(self) -> bool:
+        """Whether a stream ends with the number of tokens."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def samplings(self) -> list[Sampling]:
+        """How each of the ``n`` answers is decoded; their seeds count up."""
+        stop = (self.stop,) if isinstance(self.stop, str) else self.stop or ()
+        return [
+            Sampling(
+                max_new_tokens=self._longest(),
+                temperature=0.0 if self.temperature is None else self.temperature,
+                top_p=1.0 if self.top_p is None else self.top_p,
+                seed=None if self.seed is None else self.seed + i,
+                stop=stop,
+                logprobs=self._logprobs(),
+                repetition_penalty=self.repetition_penalty,
+            )
+            for i in range(self.n or 1)
+        ]
+
+    def _longest(self) -> int | None:
+        return self.max_tokens
+
+    def _logprobs(self) -> int | None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatRequest(AnyRequest):
+    """Body of ``/v1/chat/completions``."""
+
+    messages: tuple[Message, ...]
+    max_completion_tokens: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+
+    def _longest(self) -> int | None:
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    def _logprobs(self) -> int | None:
+        if self.logprobs:
+            return self.top_logprobs or 0
+        if self.top_logprobs:
+            raise ConfigError("top_logprobs is given without logprobs; set logprobs too")
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletionRequest(AnyRequest):
+    """Body of ``/v1/completions``."""
+
+    prompt: str | tuple[str, ...]
+    logprobs: int | None = None
+
+    def prompts(self) -> tuple[str, ...]:
+        """The texts to be continued."""
+        return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
+
+    def _logprobs(self) -> int | None:
+        return self.logprobs

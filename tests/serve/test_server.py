@@ -1,0 +1,303 @@
+"""OpenAI's own client, unmodified, against a live server; and what is no client at all."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layalign.eval.systems import BARE, LAYALIGN
+from layalign.serve.engine import Limits
+from serving import NAME, LiveServer, held, live_server, make_tiny_systems, offline, until
+
+openai = pytest.importorskip("openai")
+
+QUESTION = "ana mayai nne tatu"
+MESSAGES = [{"role": "user", "content": QUESTION}]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LiveServer]:
+    limits = Limits(max_running=4, max_waiting=6, max_new_tokens=100, timeout=30)
+    with live_server(make_tiny_systems(), limits) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: LiveServer) -> Iterator[Any]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+        yield client
+
+
+def ask(client: Any, **settings: Any) -> Any:
+    settings = {"model": NAME, "messages": MESSAGES, "max_tokens": 5, **settings}
+    return client.chat.completions.create(**settings)
+
+
+def send(server: LiveServer, body: Any, path: str = "/v1/chat/completions", **headers: str) -> Any:
+    """A request by hand; gives status and decoded body."""
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", **headers}
+    connection.request("POST", path, data, headers)
+    response = connection.getresponse()
+    found = json.loads(response.read())
+    connection.close()
+    return response.status, found
+
+
+def get(server: LiveServer, path: str, **headers: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+    connection.request("GET", path, headers=headers)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def test_models(client: Any) -> None:
+    assert [model.id for model in client.models.list()] == [NAME, f"{NAME}-bare"]
+    assert client.models.retrieve(f"{NAME}-bare").id == f"{NAME}-bare"
+    with pytest.raises(openai.NotFoundError, match="there is no model 'other'"):
+        client.models.retrieve("other")
+
+
+def test_chat_is_offline_generation(client: Any, server: LiveServer) -> None:
+    systems = server.engine.systems
+    found = ask(client)
+    assert [found.choices[0].message.content] == offline(systems[LAYALIGN], [QUESTION], 5)
+    assert found.choices[0].finish_reason == "length"
+    assert found.usage.completion_tokens == 5
+    assert found.usage.total_tokens == found.usage.prompt_tokens + 5
+    (bare,) = offline(systems[BARE], [QUESTION], 5)
+    assert ask(client, model=f"{NAME}-bare").choices[0].message.content == bare
+    assert ask(client, extra_body={"layalign": "off"}).choices[0].message.content == bare
+    assert bare != found.choices[0].message.content
+
+
+def test_stream_is_the_answer_in_pieces(client: Any) -> None:
+    whole = ask(client, logprobs=True, top_logprobs=2)
+    options = {"include_usage": True}
+    settings = {"logprobs": True, "top_logprobs": 2, "stream": True, "stream_options": options}
+    *chunks, last = list(ask(client, **settings))
+    assert chunks[0].choices[0].delta.role == "assistant"
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert last.choices == []
+    assert last.usage == whole.usage
+    streamed = [e for c in chunks if c.choices[0].logprobs for e in c.choices[0].logprobs.content]
+    assert streamed == whole.choices[0].logprobs.content
+    assert all(len(entry.top_logprobs) == 2 for entry in streamed)
+    assert all(bytes(entry.bytes).decode() == entry.token for entry in streamed)
+
+
+def test_several_answers(client: Any) -> None:
+    settings = {"n": 3, "temperature": 1.5, "seed": 4}
+    found = ask(client, **settings)
+    texts = [choice.message.content for choice in found.choices]
+    assert [choice.index for choice in found.choices] == [0, 1, 2]
+    assert len(set(texts)) > 1
+    assert found.usage.prompt_tokens == ask(client).usage.prompt_tokens
+    assert found.usage.completion_tokens == 15
+    streamed = ["", "", ""]
+    for chunk in ask(client, stream=True, **settings):
+        streamed[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert streamed == texts
+
+
+def test_completions(client: Any) -> None:
+    settings = {"model": NAME, "prompt": ["two eggs", "nne"], "max_tokens": 4, "logprobs": 2}
+    found = client.completions.create(**settings)
+    assert found.object == "text_completion"
+    for choice in found.choices:
+        assert "".join(choice.logprobs.tokens).replace(" ", "") == choice.text.replace(" ", "")
+        assert [len(likeliest) for likeliest in choice.logprobs.top_logprobs] == [2] * 4
+    streamed = ["", ""]
+    for chunk in client.completions.create(stream=True, **settings):
+        streamed[chunk.choices[0].index] += chunk.choices[0].text
+    assert streamed == [choice.text for choice in found.choices]
+    stop = found.choices[0].text.split()[1]
+    cut = client.completions.create(model=NAME, prompt="two eggs", max_tokens=4, stop=[stop])
+    assert cut.choices[0].text == found.choices[0].text.split(stop)[0]
+    assert cut.choices[0].finish_reason == "stop"
+
+
+def test_the_encoder_may_read_something_else(client: Any) -> None:
+    found = [
+        ask(client, logprobs=True, extra_body=extra).choices[0].logprobs.content[0].logprob
+        for extra in ({}, {"language": "sw"}, {"encoder_text": QUESTION}, {"encoder_text": "nne"})
+    ]
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+    assert found[0] == pytest.approx(found[2], abs=1e-4)
+    assert found[0] != pytest.approx(found[3], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"temperature": -1}, "temperature is -1.0; expected 0 to"),
+        ({"top_p": 2}, "top_p is 2.0"),
+        ({"max_tokens": 0}, "max_new_tokens is 0"),
+        ({"max_tokens": 10**9}, "there is room for"),
+        ({"n": 0}, "n is 0"),
+        ({"n": 7}, "7 answers are asked for at once; expected at most 6"),
+        ({"seed": 2**70}, "seed is"),
+        ({"stop": [""]}, "a stop string is empty"),
+        ({"logprobs": True, "top_logprobs": 21}, "logprobs is 21"),
+        ({"top_logprobs": 2}, "without logprobs"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty is not supported"),
+        ({"stream_options": {}}, "without stream"),
+        ({"temprature": 1}, "did you mean 'temperature'"),
+        ({"messages": []}, "the last message is not the user's"),
+        ({"messages": [{"role": "user", "content": "  "}]}, "is empty"),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, "half a character"),
+        ({"messages": [{"role": "robot", "content": "a"}]}, "robot"),
+        ({"messages": [{"role": "user", "content": "nne " * 600}]}, "longer than the 512 tokens"),
+        ({"language": "xx-nowhere"}, "language"),
+        ({"layalign": "of"}, "layalign"),
+    ],
+)
+def test_wrong_requests(server: LiveServer, changed: dict[str, Any], message: str) -> None:
+    status, found = send(server, {"model": NAME, "messages": MESSAGES, **changed})
+    assert status == 400
+    assert message in found["error"]["message"]
+    assert found["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000])
+def test_garbage(server: LiveServer, body: bytes) -> None:
+    status, found = send(server, body)
+    assert status == 400
+    assert "JSON" in found["error"]["message"]
+
+
+def test_too_large(server: LiveServer) -> None:
+    status, found = send(server, b" " * (1 << 21))
+    assert (status, found["error"]["code"]) == (413, "request_too_large")
+    chunks = (b" " * (1 << 18) for _ in range(8))
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+    try:
+        connection.request("POST", "/v1/completions", chunks, encode_chunked=True)
+        assert connection.getresponse().status == 413
+    except (BrokenPipeError, ConnectionResetError):  # refused before all was sent
+        pass
+    connection.close()
+
+
+def test_other_paths_and_hosts(server: LiveServer) -> None:
+    assert get(server, "/nothing")[0] == 404
+    assert get(server, "/v1/chat/completions")[0] == 405
+    assert get(server, "/v1/models", Host="evil.example")[0] == 400
+    assert get(server, "/docs")[0] == 404
+
+
+def test_a_full_server_says_when_to_come_back(server: LiveServer, client: Any) -> None:
+    with held(server.engine):
+        stream = ask(client, n=6, stream=True)
+        with pytest.raises(openai.RateLimitError) as refused:
+            ask(client)
+        assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+        assert json.loads(get(server, "/health")[1])["waiting"] == 6
+    assert sum(chunk.choices[0].finish_reason == "length" for chunk in stream) == 6
+    assert ask(client).choices
+    assert "layalign_turned_away_total 1.0" in get(server, "/metrics")[1]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_clients_that_vanish_cancel_their_answers(server: LiveServer, stream: bool) -> None:
+    engine = server.engine
+    body = {"messages": MESSAGES, "max_tokens": 60, "stream": stream, "n": 4}
+    with held(engine):
+        connection = connect(server, body)
+        until(lambda: engine.waiting == 4)
+        jobs = list(engine._waiting)
+        connection.close()
+        until(lambda: all(job.cancelled for job in jobs))
+    until(lambda: all(job.reason for job in jobs))
+    assert {job.reason for job in jobs} == {"cancelled"}
+
+
+def test_a_client_that_vanishes_in_the_middle(server: LiveServer) -> None:
+    engine = server.engine
+    connection = connect(server, {"messages": MESSAGES, "max_tokens": 60, "stream": True})
+    assert b"200 OK" in connection.recv(100)
+    connection.close()
+    until(lambda: engine.running == engine.waiting == 0)
+
+
+def connect(server: LiveServer, body: dict[str, Any]) -> socket.socket:
+    """Send a request and leave the answer to the caller."""
+    data = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}"
+    host, port = server.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(f"{head}\r\n\r\n".encode() + data)
+    return connection
+
+
+def test_answers_that_take_too_long() -> None:
+    with live_server(make_tiny_systems(), Limits(timeout=0.05)) as server:
+        with held(server.engine):
+            client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0)
+            stream = ask(client, stream=True)
+            found: list[Any] = []
+            body = {"messages": MESSAGES}
+            thread = threading.Thread(target=lambda: found.append(send(server, body)))
+            thread.start()
+            until(lambda: server.engine.waiting == 2)
+        with pytest.raises(openai.APIError, match="longer than the server allows"):
+            list(stream)
+        thread.join()
+        client.close()
+    ((status, error),) = found
+    assert (status, error["error"]["type"]) == (504, "timeout")
+
+
+def test_key() -> None:
+    with live_server(make_tiny_systems(), api_key="secret") as locked:
+        assert get(locked, "/health")[0] == 200
+        for path in ("/metrics", "/v1/models", "/openapi.json"):
+            assert get(locked, path)[0] == 401
+            assert get(locked, path, Authorization="Bearer secre")[0] == 401
+            assert get(locked, path, Authorization="Bearer secret")[0] == 200
+        client = openai.OpenAI(base_url=f"{locked.url}/v1", api_key="wrong", max_retries=0)
+        with client, pytest.raises(openai.AuthenticationError):
+            ask(client)
+
+
+def test_a_server_that_stops_finishes_its_answers() -> None:
+    with live_server(make_tiny_systems()) as stopping:
+        client = openai.OpenAI(base_url=f"{stopping.url}/v1", api_key="any", max_retries=0)
+        with held(stopping.engine):
+            stream = ask(client, stream=True, max_tokens=40)
+            stopping.server.should_exit = True
+        chunks = list(stream)
+        client.close()
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert not stopping.engine.is_alive
+
+
+def test_the_documented_client(server: LiveServer, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+    snippet = page.split("```text\n")[1].split("```")[0]
+    snippet = snippet.replace("http://127.0.0.1:8000", server.url).replace("smollm2-e5", NAME)
+    exec(compile(snippet.replace("stream=True", "stream=True, max_tokens=5"), "page", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_figures(server: LiveServer, client: Any) -> None:
+    ask(client)
+    text = get(server, "/metrics")[1]
+    assert 'layalign_answers_total{reason="length"}' in text
+    assert "layalign_running 0.0" in text
+    assert "layalign_first_token_seconds_bucket" in text
+    status, body = get(server, "/health")
+    assert (status, json.loads(body)) == (200, {"status": "ok", "waiting": 0, "running": 0})
