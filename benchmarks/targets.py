@@ -165,7 +165,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/bench"))
     parser.add_argument("--docs", action="store_true", help="put the table into the documentation")
     args = parser.parse_args()
-    plan = PLANS[args.device.split(":")[0]]
+    plan = PLANS.get(args.device.split(":")[0])
+    if plan is None:
+        parser.error(f"there are targets for {' and '.join(PLANS)} only")
     measured = measure(plan, args.device, args.repeats)
     verdicts = list(judge(measured, plan))
     table = markdown(
