@@ -11,7 +11,7 @@ from layalign.data.languages import check_language
 from layalign.errors import DataError
 from layalign.eval.prompts import with_question
 from layalign.eval.systems import BareLLM, BatchedSystem, Feature, LayAlignSystem
-from layalign.generation import UNKNOWN_LANGUAGE
+from layalign.generation.answers import UNKNOWN_LANGUAGE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
