@@ -22,13 +22,14 @@ from layalign.cli import (
     models,
     quickstart,
     report,
+    status,
     train,
 )
 from layalign.cli.parser import Parser
-from layalign.errors import LayAlignError
+from layalign.errors import LayAlignError, StopError
 
 COMMANDS = (
-    *(quickstart, data, train, compare, evaluate, analyze, report),
+    *(quickstart, data, train, status, compare, evaluate, analyze, report),
     *(generate, models, inspect, convert),
 )
 INTERRUPTED = 130
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        The exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+        The exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.
     """
     parser = make_parser()
     args, unknown = parser.parse_known_args(argv)
@@ -117,6 +118,8 @@ def _run(args: argparse.Namespace) -> int:
         status = int(args.run(args))
         sys.stdout.flush()  # here, so that a reader who has left is noticed here
     except LayAlignError as error:
+        return _fail(str(error), error.exit_code)
+    except StopError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)

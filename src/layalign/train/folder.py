@@ -1,13 +1,21 @@
-"""A run's folder: whose it is."""
+"""A run's folder: whose it is, and what its disk says."""
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from layalign.durable import lock
 from layalign.errors import ConfigError, TrainingError
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
 
 RECIPE_NAME = "recipe.yaml"
+_OF_THE_DISK = {
+    getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EIO")
+}
 
 
 def check_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
@@ -37,15 +45,55 @@ def check_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
 
 
 def claim_folder(folder: Path, recipe: Recipe) -> None:
-    """Leave the recipe in a folder.
+    """Leave the recipe in a folder, unless it is there.
 
     Raises:
         TrainingError: It cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_recipe(folder / RECIPE_NAME, recipe)
+        if not (folder / RECIPE_NAME).exists():
+            save_recipe(folder / RECIPE_NAME, recipe)
     except OSError as error:
         raise TrainingError(
             f"cannot write to {folder} ({error.strerror}); choose another output_dir"
+        ) from error
+
+
+@contextmanager
+def sole_process(folder: Path) -> Iterator[None]:
+    """Keep other processes from running the same run meanwhile.
+
+    Raises:
+        TrainingError: Another one does.
+    """
+    if os.name != "posix":  # folders cannot be locked there
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not lock(descriptor):
+            raise TrainingError(
+                f"another process is at work in {folder}; wait for it, or choose another output_dir"
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def explained_disk(folder: Path) -> Iterator[None]:
+    """Turn what the system says of a disk into an error of ours.
+
+    Raises:
+        TrainingError: The disk is full or cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        raise TrainingError(
+            f"cannot write {error.filename or folder} ({error.strerror}); what was complete before "
+            "is kept: make room or give access, then resume"
         ) from error

@@ -27,14 +27,10 @@ from layalign.train.batches import StageDataset, byte_lengths, spread, to_learn
 from layalign.train.finetune import PlainDataset
 from layalign.train.footprint import Lengths, finetune_memory, finetuned_size, stage_memory
 from layalign.train.methods import MethodPlan
+from layalign.train.randomness import preserved_random_state
 from layalign.train.recipe import Recipe
 from layalign.train.stages import StageConfig
-from layalign.train.trainer import (
-    make_processor,
-    preserved_random_state,
-    processor_for,
-    with_lengths,
-)
+from layalign.train.trainer import make_processor, processor_for, with_lengths
 
 _SAMPLE = 256  # examples tokenised for the mean
 _LONGEST = 16  # and of the longest ones in bytes, for the maximum
