@@ -85,6 +85,30 @@ def damage(folder: Path) -> str | None:
     return None
 
 
+def seal(path: Path) -> None:
+    """Leave a file's checksum beside it, for :func:`drop_unless_sealed`.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    replace_file(_seal(path), sha256(path).encode())
+
+
+def drop_unless_sealed(path: Path) -> None:
+    """Delete a file that is not as :func:`seal` has found it, so that it is made again."""
+    try:
+        whole = _seal(path).read_text() == sha256(path)
+    except (OSError, UnicodeDecodeError):
+        whole = False
+    if not whole:
+        path.unlink(missing_ok=True)
+        _seal(path).unlink(missing_ok=True)
+
+
+def _seal(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
 def sha256(path: Path) -> str:
     """Checksum of a file, in hexadecimal digits."""
     digest = hashlib.sha256()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from layalign.data import Example
 from layalign.data.language_codes import TABLES, language_codes
+from layalign.durable import drop_unless_sealed, seal
 from layalign.errors import DataError
 from layalign.eval.comparison import ENGLISH
 from layalign.eval.prompts import QUESTION, Prompt
@@ -58,14 +59,16 @@ def translated_once(
 
     Args:
         examples: See :func:`translated`.
-        translator: Not asked if the file is there.
+        translator: Not asked if the file is there and whole.
         file: JSON, made once all are translated.
         batch_size: Examples translated at a time.
     """
+    drop_unless_sealed(file)
     if not file.is_file():
         changed = translated(examples, translator, keep_original=True, batch_size=batch_size)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {"texts": [example.text for example in changed]})
+        seal(file)
     texts = json.loads(file.read_text("utf-8"))["texts"]
     return [replace(example, text=text) for example, text in zip(examples, texts, strict=True)]
 

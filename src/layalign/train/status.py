@@ -39,8 +39,8 @@ class RunStatus:
     """Its folder."""
 
     state: str
-    """``running``, ``finished``, ``stopped`` (by a signal), ``failed``, ``killed`` (it could not say
-    so itself) or ``unknown``."""
+    """``running``, ``finished``, ``stopped`` (by a signal), ``failed``, ``killed`` (it could not
+    say so itself) or ``unknown``."""
 
     phase: str | None = None
     """What it is or was doing, such as a stage."""
