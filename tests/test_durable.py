@@ -37,10 +37,14 @@ def test_a_file_is_the_old_or_the_new_one(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_folder_is_there_when_it_is_complete(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), rename_when_complete(tmp_path / "one") as temporary:
-        (temporary / "file").write_text("half")
-        assert not (tmp_path / "one").exists()
-        raise KeyboardInterrupt
+    def fail() -> None:
+        with rename_when_complete(tmp_path / "one") as temporary:
+            (temporary / "file").write_text("half")
+            assert not (tmp_path / "one").exists()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
     assert list(tmp_path.iterdir()) == []
     assert damage(make(tmp_path / "one")) is None
 

@@ -90,9 +90,8 @@ def test_a_bad_update_is_left_out_and_its_batch_kept(model, processor, examples,
     folder = tmp_path / "bad-updates" / "update-3"
     about = json.loads((folder / "batch.json").read_text())
     assert (about["update"], about["loss"]) == ("3", "nan")
-    by_index = {row["index"]: row for row in about["examples"]}
-    assert len(by_index) == 8
-    assert all(row["text"] == examples[index].text for index, row in by_index.items())
+    assert len(about["examples"]) == 8
+    assert all(row["text"] == examples[row["index"]].text for row in about["examples"])
     tensors = load_file(folder / "batch.safetensors")
     texts = [row["text"] for row in about["examples"]]
     for part in (0, 1):
@@ -106,15 +105,14 @@ def test_too_many_stop_the_stage_and_it_can_be_resumed(
 ):
     whole = train_stage(new_model(), processor, examples, CONFIG, output_dir=tmp_path / "whole")
     model = new_model()
-    poison = poisoned(model, start=3, end=99, value=value)
-    with pytest.raises(TrainingError, match=r"update 5, .*number 3 in a row .* lower lr"):
+    poison = poisoned(model, start=4, end=99, value=value)
+    with pytest.raises(TrainingError, match=r"update 6, .*number 3 in a row .* lower lr"):
         train_stage(
             *(model, processor, examples, CONFIG),
             output_dir=tmp_path / "cut",
             progress=poison,
         )
-    # The checkpoint after update 4 has two bad updates in it, those before are without.
-    (tmp_path / "cut" / "checkpoint-4" / "record.json").unlink()
+    assert [path.name for path in (tmp_path / "cut").glob("checkpoint-*")] == ["checkpoint-2"]
     resumed = train_stage(
         *(new_model(), processor, examples, CONFIG), output_dir=tmp_path / "cut", resume=True
     )

@@ -83,7 +83,7 @@ def save_bad_update(
     folder: Path,
     figures: Mapping[str, float],
     batches: Iterable[Mapping[str, Any]],
-    examples: Mapping[int, Example],
+    examples: Iterable[tuple[int, Example]],
 ) -> Path | None:
     """Leave the batches of an update for inspection.
 
@@ -91,7 +91,8 @@ def save_bad_update(
         folder: Of the stage.
         figures: ``update`` and what else is to stand in ``batch.json``.
         batches: Tensors of every micro-batch; ``batch.safetensors`` has them as ``0.input_ids`` …
-        examples: What they were made of, by the index in the training set; in ``batch.json``.
+        examples: What they were made of, each with its index in the training set, in the order of
+            the batches; in ``batch.json``.
 
     Returns:
         Where they are; None if there are enough of them already.
@@ -110,7 +111,7 @@ def save_bad_update(
     }
     texts = [
         {"index": index, "id": e.id, "language": e.language, "text": e.text, "target": e.target}
-        for index, e in examples.items()
+        for index, e in examples
     ]
     about = {name: str(value) for name, value in figures.items()}  # JSON has no NaN
     final = place / f"update-{figures['update']}"

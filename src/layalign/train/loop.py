@@ -33,7 +33,13 @@ from layalign.memory import return_freed_memory
 from layalign.model.sequence import IGNORE_INDEX
 from layalign.train.batches import StageDataset, UpdateSampler, byte_lengths
 from layalign.train.checkpoints import checkpoint_path, prune, write_checkpoint
-from layalign.train.guard import explained_anomaly, go_on_or_stop, note_update, save_bad_update
+from layalign.train.guard import (
+    bad_in_a_row,
+    explained_anomaly,
+    go_on_or_stop,
+    note_update,
+    save_bad_update,
+)
 from layalign.train.limits import Usage, rate_factor
 from layalign.train.operations import token_costs
 from layalign.train.optimisation import parameter_groups, training_arguments
@@ -277,7 +283,7 @@ class TrainingLoop(Trainer):
         self.learner.zero_grad()
         update, size = self.state.global_step + 1, self.stage.batch_size
         order = itertools.islice(self._get_train_sampler(), (update - 1) * size, update * size)
-        examples = {index: self.train_set.examples[index] for index in order}
+        examples = [(index, self.train_set.examples[index]) for index in order]
         figures = {"update": update, "loss": loss, "gradient norm": norm}
         saved = save_bad_update(self.folder, figures, self.update_batches, examples)
         go_on_or_stop(self.record, figures, saved, limit=self.stage.max_bad_steps)
@@ -376,7 +382,9 @@ class _LoopCallback(TrainerCallback):
     ) -> TrainerControl:
         loop = self.loop
         usage = loop.record.usage = loop.usage(state.global_step)
-        due = state.global_step % loop.stage.eval_every == 0
+        # Not amid bad updates: if they go on, the checkpoint before them is the one to go back to.
+        amid = bad_in_a_row(loop.record.losses) > 0
+        due = state.global_step % loop.stage.eval_every == 0 and not amid
         control.should_training_stop = over = loop.limits.reached(usage)
         control.should_evaluate = (due or over) and loop.dev_set is not None
         control.should_save = loop.save is not None and (due or (over and loop.save_last))
