@@ -7,7 +7,7 @@ ARGS ?=
 # Several test processes share the cores; more threads in each of them only get in the way.
 WORKERS ?= 2
 
-.PHONY: venv quickstart test lint types format build clean
+.PHONY: venv quickstart test drill lint types format build clean
 
 venv: $(STAMP)
 
@@ -23,6 +23,10 @@ quickstart: venv
 
 test: venv
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+
+drill: venv
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false PYTHONPATH=tests \
+		$(BIN)/python tools/drill/drill.py $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check
