@@ -42,7 +42,7 @@ class After(StopRequest):
 def test_signals_end_it_at_once_or_where_it_is_held():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with stop_on_signals() as stop:
-        with pytest.raises(StopError, match=r"stopped by SIGTERM: .* --resume") as found:
+        with pytest.raises(StopError, match=r"stopped by SIGTERM: .* it can be resumed") as found:
             os.kill(os.getpid(), signal.SIGTERM)
         assert found.value.exit_code == 143
         assert isinstance(found.value, KeyboardInterrupt)

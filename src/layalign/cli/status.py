@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for name, value in values.items():
         if value not in (None, []):
-            print(f"{name.replace('_', ' '):<14}{_text(name, value)}")
+            print(f"{name.replace('_', ' '):<13} {_text(name, value)}")
     return 0
 
 

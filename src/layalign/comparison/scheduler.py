@@ -134,7 +134,7 @@ class _Process:
         return f"{how} (see {self.cell.log})"
 
     def end(self) -> None:
-        """Stop it; its last checkpoint stays."""
+        """Stop it, which saves what it has done."""
         self.process.terminate()
         self.process.wait()
 

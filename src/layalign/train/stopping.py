@@ -55,7 +55,7 @@ class StopRequest:
             done: What there is to go on from.
         """
         number = self.signal or signal.SIGTERM
-        return StopError(f"stopped by {number.name}: {done}; go on with --resume", number)
+        return StopError(f"stopped by {number.name}: {done}; it can be resumed", number)
 
 
 @contextmanager
