@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from safetensors import SafetensorError
 
 from layalign.errors import CheckpointError, ConfigError, StopError, TrainingError
+from layalign.train.folder import explained_disk
 from layalign.train.optimisation import training_arguments
 from layalign.train.recipe import Recipe
 from layalign.train.run import run_recipe
@@ -72,13 +73,21 @@ def test_a_run_has_one_process(plain_values, tmp_path):
     run(plain_values, progress=begin_again)
 
 
-def test_a_full_disk_is_said_in_one_line(plain_values, monkeypatch):
-    def fail(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device", "runs/x/config.json")
-
-    monkeypatch.setattr(PreTrainedModel, "save_pretrained", fail)
-    with pytest.raises(TrainingError, match=r"cannot write runs/x/config.json \(No space left"):
-        run(plain_values)
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "x/config.json"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_said_in_one_line(error, tmp_path):
+    with (
+        pytest.raises(TrainingError, match=r"^cannot write .* \(No space left on device\); what"),
+        explained_disk(tmp_path),
+    ):
+        raise error
+    with pytest.raises(ZeroDivisionError), explained_disk(tmp_path):
+        raise ZeroDivisionError
 
 
 def test_where_figures_can_be_sent(plain_values, monkeypatch):

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from layalign.durable import UNFINISHED, damage, rename_when_complete
 from layalign.errors import CheckpointError, TrainingError
 from layalign.train.record import Record
@@ -40,7 +42,7 @@ def write_checkpoint(folder: Path, update: int, write: Callable[[Path], None]) -
     try:
         with rename_when_complete(final) as temporary:
             write(temporary)
-    except (OSError, RuntimeError) as error:  # torch.save has no OSError
+    except (OSError, RuntimeError, SafetensorError) as error:  # of Python, torch and safetensors
         raise TrainingError(
             f"cannot write {final} ({_reason(error)}); earlier checkpoints are intact: make room, "
             "then resume"
@@ -130,5 +132,5 @@ def _set_aside(path: Path, what: str) -> None:
     )
 
 
-def _reason(error: OSError | RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).splitlines()[0]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from layalign.durable import lock
-from layalign.errors import ConfigError, TrainingError
+from layalign.errors import ConfigError, LayAlignError, TrainingError
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
 
 RECIPE_NAME = "recipe.yaml"
@@ -90,10 +91,22 @@ def explained_disk(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in _OF_THE_DISK:
+    except LayAlignError:
+        raise
+    except Exception as error:
+        number = _number(error)
+        if number not in _OF_THE_DISK:
             raise
+        place = getattr(error, "filename", None) or folder
         raise TrainingError(
-            f"cannot write {error.filename or folder} ({error.strerror}); what was complete before "
-            "is kept: make room or give access, then resume"
+            f"cannot write {place} ({os.strerror(number)}); what was complete before is kept: make "
+            "room or give access, then resume"
         ) from error
+
+
+def _number(error: Exception) -> int:
+    """The system's number of an error; libraries written in Rust have it in their text."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else -1
