@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,8 @@ from layalign.durable import sha256
 Fault = Callable[[], None]
 """Something done in the process of a run before the run begins."""
 
-ROOT = Path(__file__).parents[2]
+RECIPE = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
+_MODELS = ("encoder", "language_model")
 _EXAMPLES = "[{name: word_problems, split: train, languages: [en], target: english, limit: 32}]"
 # The tiny recipe on models of a few thousand parameters, with a fine-tune before its two stages and
 # a checkpoint after every second update.
@@ -135,19 +136,31 @@ class Ground:
         self.places = int(counted.read_text())
         self.undisturbed = result_of(out)
 
-    def start(self, out: Path, *faults: Fault) -> Child:
-        """Begin a run, or go on with it."""
-        models = (f"model.{name}={self.root / 'models' / name}" for name in _MODELS)
-        overrides = (*_OVERRIDES, *models, f"output_dir={out}")
-        words = ["train", str(ROOT / "recipes" / "tiny.yaml"), "--resume", "--quiet"]
-        words += [word for override in overrides for word in ("--set", override)]
+    def command(self, log: str, words: Sequence[str], *faults: Fault) -> Child:
+        """Begin any command.
+
+        Args:
+            log: Name of the file that it writes to.
+            words: After the program's name.
+            faults: Done before it, in its process.
+        """
 
         def act() -> int:
             for fault in faults:
                 fault()
             return main(words)
 
-        return Child(act, self.root / f"{out.name}.log")
+        return Child(act, self.root / f"{log}.log")
+
+    def overrides(self) -> list[str]:
+        """What makes the tiny recipe of the drill, as words of a command."""
+        models = (f"model.{name}={self.root / 'models' / name}" for name in _MODELS)
+        return [word for override in (*_OVERRIDES, *models) for word in ("--set", override)]
+
+    def start(self, out: Path, *faults: Fault) -> Child:
+        """Begin a run, or go on with it."""
+        words = ["train", str(RECIPE), "--resume", "--quiet", *self.overrides()]
+        return self.command(out.name, [*words, "--set", f"output_dir={out}"], *faults)
 
     def run(self, out: Path, *faults: Fault) -> Ended:
         """Begin a run, or go on with it, and wait for its end."""
@@ -166,9 +179,6 @@ class Ground:
         wrong = [name for name in self.undisturbed if found[name] != self.undisturbed[name]]
         if wrong:
             raise LostError(f"another result: {', '.join(wrong)}")
-
-
-_MODELS = ("encoder", "language_model")
 
 
 def result_of(out: Path) -> dict[str, Any]:

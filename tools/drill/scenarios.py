@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import faults
-from ground import Ground, LostError, result_of
+from ground import RECIPE, Ground, LostError, result_of
 
 LAST = "task/checkpoint-4"
 """The newest checkpoint of the run that most files are harmed in."""
@@ -43,6 +44,7 @@ def scenarios(ground: Ground, kills: int) -> Iterator[Scenario]:
         for _ in range(count):
             yield Scenario(number.name, partial(asked_to_end, number))
     yield Scenario("begun twice", second_process)
+    yield Scenario("worker of a comparison killed", worker_killed)
     yield from _disks(ground)
     yield from _harms(ground)
     yield from _numbers()
@@ -80,7 +82,8 @@ def _harms(ground: Ground) -> Iterator[Scenario]:
     yield Scenario("all checkpoints harmed", all_harmed)
     yield Scenario("fine-tune harmed", fine_tune_harmed)
     for way in faults.HARMS:
-        yield Scenario("examples or token ids harmed", partial(cache_harmed, way))
+        what = way.__name__.replace("_", " ")
+        yield Scenario(f"examples or token ids: {what}", partial(cache_harmed, way))
     yield Scenario("recipe harmed", recipe_harmed)
     yield Scenario("status harmed", status_harmed)
     yield Scenario("answers cut off", answers_cut_off)
@@ -137,6 +140,29 @@ def second_process(ground: Ground, out: Path, chance: random.Random) -> str:
     child.ended()
     ground.recovers(out)
     return "the second one refused"
+
+
+def worker_killed(ground: Ground, out: Path, chance: random.Random) -> str:
+    """A comparison loses the process that trains."""
+    words = ["compare", str(RECIPE), "--methods", "layalign", "--seeds", "1", "--quiet"]
+    words += [*ground.overrides(), "--output", str(out)]
+    child = ground.command(out.name, words)
+    while not (found := list(out.rglob("task/checkpoint-*"))) and not child.wait(0.01):
+        pass
+    cell = found[0].parents[1]
+    os.kill(json.loads((cell / "status.json").read_text())["pid"], signal.SIGKILL)
+    ended = child.ended()
+    if ended.code != 1 or "ended by signal 9" not in ended.said:
+        raise LostError(f"exit {ended.code}: {ended.said}")
+    if (ended := ground.command(out.name, words).ended()).code:
+        raise LostError(ended.said)
+    whole = ground.root / f"{out.name}-whole"
+    plain = ["train", f"{cell}.yaml", "--quiet", "--set", f"output_dir={whole}"]
+    if (ended := ground.command(whole.name, plain).ended()).code:
+        raise LostError(ended.said)
+    if result_of(cell) != result_of(whole):
+        raise LostError("another result")
+    return "told, resumed"
 
 
 # Disks -------------------------------------------------------------------------------------------
