@@ -210,7 +210,7 @@ def test_the_checkpoint_before_a_damaged_one_gives_the_same(
 
 def test_a_stage_is_resumed_with_its_own_settings(model, processor, examples, tmp_path):
     train_stage(model, processor, examples, CONFIG, output_dir=tmp_path)
-    other = replace(CONFIG, lr=1e-3, seed=5)
+    other = replace(CONFIG, lr=1e-3, seed=5, epochs=4)
     with pytest.raises(ConfigError, match=r"checkpoint-6 was begun with .* in lr, seed; set"):
         train_stage(model, processor, examples, other, output_dir=tmp_path, resume=True)
 

@@ -202,13 +202,14 @@ class StageConfig:
         (folder / STAGE_NAME).write_text(text + "\n", encoding="utf-8")
 
     def check_same(self, folder: Path) -> None:
-        """See that a checkpoint is from the same stage.
+        """See that a checkpoint is from the same stage, which may be made longer or shorter.
 
         Raises:
             ConfigError: It was begun with other settings.
         """
         text = (folder / STAGE_NAME).read_text(encoding="utf-8")
-        changed = differing(self.to_dict(), StageConfig.from_dict(json.loads(text)).to_dict())
+        found = StageConfig.from_dict(json.loads(text)).to_dict()
+        changed = [key for key in differing(self.to_dict(), found) if key not in _LIMITS]
         if changed:
             raise ConfigError(
                 f"{folder} was begun with other settings, in {', '.join(changed)}; set them back, "
