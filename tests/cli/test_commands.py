@@ -186,12 +186,13 @@ def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = {"seconds": 4000.0, "seconds_left": 90.0, "error": "TrainingError: no room"}
     (tmp_path / "status.json").write_text(json.dumps({**figures, **more}))
     assert main(["status", str(tmp_path)]) == 0
-    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line[:14].strip(): line[14:] for line in lines}
     assert {name: rows[name] for name in ("state", "phase", "fraction", "update", "loss")} == {
         **{"state": "failed", "phase": "task", "fraction": "25 %"},
         **{"update": "1,200", "loss": "2.000"},
     }
-    assert rows["seconds"] in ("1 h 7 min", "left       1 min 30 s")
+    assert (rows["seconds"], rows["seconds left"]) == ("1 h 7 min", "1 min 30 s")
     assert rows["heard"].endswith(" s ago")
     assert main(["status", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["error"] == "TrainingError: no room"
@@ -267,6 +268,7 @@ def test_quickstart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     monkeypatch.setitem(sys.modules, "layalign.quickstart", module)
     argv = ["quickstart", "--minutes", "2", "--output", "runs/q", "--from", "hub", "--quiet"]
     assert main(argv) == 0
+    assert isinstance(run.kwargs.pop("stop"), StopRequest)
     assert run.kwargs == {
         "minutes": 2.0,
         "output_dir": "runs/q",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -80,7 +81,7 @@ def main() -> int:
     """Run the drill."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30, help="times `kill -9` (default: 30)")
-    parser.add_argument("--only", default="", help="only faults with this in their name")
+    parser.add_argument("--only", default="", help="only faults that this pattern is found in")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (default: 0)")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time (default: 2)")
     args = parser.parse_args()
@@ -88,7 +89,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="layalign-drill-") as root:
         ground = prepare(Path(root))
         everything = list(scenarios(ground, args.kills))
-        chosen = [scenario for scenario in everything if args.only in scenario.fault]
+        chosen = [scenario for scenario in everything if re.search(args.only, scenario.fault)]
         rows = in_parallel(ground, chosen, seed=args.seed, workers=args.workers)
     order = list(dict.fromkeys(scenario.fault for scenario in chosen))
     rows.sort(key=lambda row: order.index(row["fault"]))
