@@ -192,7 +192,7 @@ def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         **{"state": "failed", "phase": "task", "fraction": "25 %"},
         **{"update": "1,200", "loss": "2.000"},
     }
-    assert (rows["seconds"], rows["seconds left"]) == ("1 h 7 min", "1 min 30 s")
+    assert (rows["seconds"], rows["seconds left"]) == ("1 h 6 min", "1 min 30 s")
     assert rows["heard"].endswith(" s ago")
     assert main(["status", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["error"] == "TrainingError: no room"
