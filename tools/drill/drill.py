@@ -15,7 +15,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,17 @@ def prepare(root: Path) -> Ground:
         if not (out / LAST).is_dir():
             raise LostError(f"{name} was not killed where it should be")
     return ground
+
+
+def choose(everything: Iterable[Scenario], pattern: str, each: int) -> list[Scenario]:
+    """Those that a pattern is found in, of each fault the first few."""
+    count = Counter[str]()
+    chosen = []
+    for scenario in everything:
+        count[scenario.fault] += 1
+        if re.search(pattern, scenario.fault) and count[scenario.fault] <= each:
+            chosen.append(scenario)
+    return chosen
 
 
 def drill(ground: Ground, chosen: dict[int, Scenario], *, seed: int, file: Path) -> int:
@@ -81,6 +93,7 @@ def main() -> int:
     """Run the drill."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30, help="times `kill -9` (default: 30)")
+    parser.add_argument("--each", type=int, default=1000, help="times any fault at most")
     parser.add_argument("--only", default="", help="only faults that this pattern is found in")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments (default: 0)")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time (default: 2)")
@@ -88,8 +101,7 @@ def main() -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="layalign-drill-") as root:
         ground = prepare(Path(root))
-        everything = list(scenarios(ground, args.kills))
-        chosen = [scenario for scenario in everything if re.search(args.only, scenario.fault)]
+        chosen = choose(scenarios(ground, args.kills), args.only, args.each)
         rows = in_parallel(ground, chosen, seed=args.seed, workers=args.workers)
     order = list(dict.fromkeys(scenario.fault for scenario in chosen))
     rows.sort(key=lambda row: order.index(row["fault"]))
