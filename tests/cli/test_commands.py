@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import layalign.embedded
 import layalign.eval.harness
@@ -21,6 +22,7 @@ import layalign.train.run
 from layalign.cli import output
 from layalign.cli.main import main
 from layalign.embedded import ModelRow
+from layalign.train.stopping import StopRequest
 from layalign.train.summary import RunSummary
 
 
@@ -151,11 +153,50 @@ def test_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     assert main([*argv, "--quiet"]) == 0
     assert load.args == ("recipe.yaml", ["seed=3", "stage.task.lr=1e-3"])
     assert run.args == ("the recipe",)
-    assert run.kwargs == {"resume": True, "dry_run": False, "progress": None}
+    assert isinstance(run.kwargs.pop("stop"), StopRequest)
+    expected = {"resume": True, "dry_run": False, "progress": None, "report_to": ()}
+    assert run.kwargs == expected
     assert capsys.readouterr().out == "checkpoint: runs/x\n"
     assert main([*argv, "--json"]) == 0
     assert callable(run.kwargs["progress"])
     assert json.loads(capsys.readouterr().out)["output_dir"] == "runs/x"
+    assert main([*argv, "--quiet", "--report-to", "wandb,mlflow"]) == 0
+    assert run.kwargs["report_to"] == ("wandb", "mlflow")
+
+
+def test_detect_anomaly(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def run(*args: Any, **kwargs: Any) -> RunSummary:
+        found.append(torch.is_anomaly_enabled())
+        return RunSummary(output_dir="runs/x", stages={})
+
+    monkeypatch.setattr(layalign.train.recipe, "load_recipe", Spy(None))
+    monkeypatch.setattr(layalign.train.run, "run_recipe", run)
+    for words in ([], ["--detect-anomaly"]):
+        assert main(["train", "recipe.yaml", *words, "--quiet"]) == 0
+    assert found == [False, True]
+    assert not torch.is_anomaly_enabled()
+
+
+def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(tmp_path)]) == 2
+    assert "has no recipe.yaml" in capsys.readouterr().err
+    (tmp_path / "recipe.yaml").touch()
+    figures = {"state": "failed", "phase": "task", "fraction": 0.25, "update": 1200, "loss": 2.0}
+    more = {"seconds": 4000.0, "seconds_left": 90.0, "error": "TrainingError: no room"}
+    (tmp_path / "status.json").write_text(json.dumps({**figures, **more}))
+    assert main(["status", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line[:14].strip(): line[14:] for line in lines}
+    assert {name: rows[name] for name in ("state", "phase", "fraction", "update", "loss")} == {
+        **{"state": "failed", "phase": "task", "fraction": "25 %"},
+        **{"update": "1,200", "loss": "2.000"},
+    }
+    assert (rows["seconds"], rows["seconds left"]) == ("1 h 6 min", "1 min 30 s")
+    assert rows["heard"].endswith(" s ago")
+    assert main(["status", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["error"] == "TrainingError: no room"
 
 
 def test_train_dry_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +269,7 @@ def test_quickstart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     monkeypatch.setitem(sys.modules, "layalign.quickstart", module)
     argv = ["quickstart", "--minutes", "2", "--output", "runs/q", "--from", "hub", "--quiet"]
     assert main(argv) == 0
+    assert isinstance(run.kwargs.pop("stop"), StopRequest)
     assert run.kwargs == {
         "minutes": 2.0,
         "output_dir": "runs/q",

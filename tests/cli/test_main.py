@@ -12,7 +12,7 @@ import pytest
 from layalign import __version__
 from layalign.cli import inspect
 from layalign.cli.main import COMMANDS, main
-from layalign.errors import CheckpointError, ConfigError
+from layalign.errors import CheckpointError, ConfigError, StopError
 
 NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
 
@@ -80,6 +80,7 @@ def test_no_command_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
         (CheckpointError("no\n  weights"), 1, "no weights"),
         (ConfigError("wrong key"), 2, "wrong key"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (StopError("stopped by SIGTERM: saved", 15), 143, "stopped by SIGTERM: saved"),
         (
             ZeroDivisionError("oops"),
             1,

@@ -91,7 +91,7 @@ def test_a_fine_tune_is_the_same_from_disk(new_language_model, examples, table):
 
 
 def ids_files(table):
-    return sorted(table.folder.glob("tokens-*"))
+    return sorted(table.folder.glob("tokens-*.arrow"))
 
 
 def test_a_resumed_stage_does_not_tokenise_again(
@@ -120,6 +120,17 @@ def test_a_finished_stage_is_not_tokenised(new_model, processor, table, tmp_path
         file.unlink()
     train_stage(new_model(), processor, table, CONFIG, output_dir=tmp_path / "out", resume=True)
     assert not ids_files(table)
+
+
+def test_damaged_ids_are_made_again(table):
+    expected = list(tokenised(table))
+    (file,) = ids_files(table)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    for damaged in (content, content[: len(content) // 2]):
+        file.unlink()  # what is read from it stays as it is
+        file.write_bytes(damaged)
+        assert list(tokenised(table)) == expected
 
 
 @pytest.mark.parametrize("settings", [{"text_dropout": 0.3}, {"text_dropout": 0.5, "seed": 1}])

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import layalign.data.tables
-from factories import make_language_model, save_backbones
+from factories import make_language_model
 from layalign.errors import ConfigError, DataError, TrainingError
 from layalign.eval import evaluate_checkpoint
 from layalign.eval.journal import read_predictions
@@ -19,55 +19,6 @@ from layalign.processing import LayAlignProcessor
 from layalign.train.batches import StageDataset
 from layalign.train.recipe import Recipe, save_recipe
 from layalign.train.run import run_recipe
-
-
-@pytest.fixture(scope="module")
-def backbones(tmp_path_factory):
-    """Folders of two tiny models with their tokenizers."""
-    root = tmp_path_factory.mktemp("backbones")
-    save_backbones(root)
-    return root
-
-
-@pytest.fixture
-def values(backbones, tmp_path):
-    """A recipe that uses everything, as plain values."""
-    words = ["tatu", "mbili", "nne"]
-    rows = [
-        {
-            "id": str(i),
-            "text": " ".join([*words * 2, "mayai"][i % 3 : i % 3 + 2 + i % 4]),
-            "language": "sw" if i % 2 else "en",
-            "target": f"the answer is {i % 10}",
-            "answer": str(i % 10),
-        }
-        for i in range(20)
-    ]
-    data = tmp_path / "data.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = {"path": str(data)}
-    stage = {"lr": 1e-2, "gate_lr": 1e-1, "batch_size": 4, "epochs": 2, "eval_every": 2}
-    data = {"train": [source], "dev": [{**source, "limit": 2}]}
-    return {
-        "output_dir": str(tmp_path / "out"),
-        "model": {
-            "encoder": str(backbones / "encoder"),
-            "language_model": str(backbones / "language_model"),
-            "init": "lexical",
-            "lexical": {"updates": 5, "batch_size": 8},
-            "aligner": "mlp",
-        },
-        "processor": {"prompt_template": "{question} =", "split_digits": True},
-        "data": {
-            "finetune": {"train": [{**source, "languages": ["en"]}]},
-            "translation": data,
-            "task": data,
-            "evaluation": [{**source, "limit": 3}],
-            "on_leak": "warn",
-        },
-        "stage": {"finetune": stage, "translation": stage, "task": {**stage, "text_input": False}},
-        "evaluation": {"max_new_tokens": 4},
-    }
 
 
 def run(values, **options):
@@ -300,16 +251,6 @@ def test_output_that_cannot_be_written(values, tmp_path):
         run(values)
 
 
-@pytest.fixture
-def plain_values(values):
-    """A recipe that only fine-tunes, in two languages."""
-    values["model"].pop("encoder")
-    values["stage"] = {"finetune": values["stage"]["finetune"]}
-    source = values["data"]["evaluation"][0]["path"]
-    values["data"]["finetune"] = {"train": [{"path": source}]}
-    return values
-
-
 def test_a_fine_tune_alone(plain_values, tmp_path):
     seen = []
     summary = run(plain_values, progress=lambda phase, *_: seen.append(phase))
@@ -319,7 +260,7 @@ def test_a_fine_tune_alone(plain_values, tmp_path):
     assert set(seen) == {"finetune", "evaluate bare LLM"}
     assert summary.checkpoint == str(folder)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("language_model", "predictions", "recipe.yaml", "summary.json"),
+        *("language_model", "predictions", "recipe.yaml", "status.json", "summary.json"),
     ]
     tuned = AutoModelForCausalLM.from_pretrained(folder)
     assert not torch.equal(tuned.lm_head.weight, make_language_model().lm_head.weight)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from layalign.errors import CheckpointError, ConfigError, TrainingError
@@ -185,36 +186,53 @@ def test_another_runs_checkpoints_are_not_overwritten(model, processor, examples
 
 def test_damaged_checkpoint(model, processor, examples, tmp_path):
     train_stage(model, processor, examples, CONFIG, output_dir=tmp_path)
-    (tmp_path / "checkpoint-6" / "record.json").write_text("{")
-    with pytest.raises(CheckpointError, match="checkpoint-6 is damaged"):
+    for update in (4, 6):
+        (tmp_path / f"checkpoint-{update}" / "record.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"no checkpoint .* is whole \(checkpoint-6: record"):
         train_stage(model, processor, examples, CONFIG, output_dir=tmp_path, resume=True)
 
 
-def test_checkpoints_hold_trained_parameters_only(model, processor, examples, tmp_path):
-    from safetensors.torch import load_file
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
+def test_the_checkpoint_before_a_damaged_one_gives_the_same(
+    name, new_model, processor, examples, tmp_path
+):
+    model = new_model()
+    first = train_stage(model, processor, examples, CONFIG, output_dir=tmp_path)
+    damaged = tmp_path / "checkpoint-6" / name
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    again = new_model()
+    second = train_stage(again, processor, examples, CONFIG, output_dir=tmp_path, resume=True)
+    assert second.losses == first.losses
+    assert_same(trained(again), trained(model), rtol=0, atol=0)
 
+
+def test_a_stage_is_resumed_with_its_own_settings(model, processor, examples, tmp_path):
+    train_stage(model, processor, examples, CONFIG, output_dir=tmp_path)
+    other = replace(CONFIG, lr=1e-3, seed=5, epochs=4)
+    with pytest.raises(ConfigError, match=r"checkpoint-6 was begun with .* in lr, seed; set"):
+        train_stage(model, processor, examples, other, output_dir=tmp_path, resume=True)
+
+
+def test_the_last_weights_may_be_kept(model, processor, examples, dev_examples, tmp_path):
+    config = replace(CONFIG, keep_best=False, keep_checkpoints=1, lr=1.0)  # it gets worse
+    result = train_stage(
+        model, processor, examples, config, output_dir=tmp_path, dev_examples=dev_examples
+    )
+    assert result.best is None
+    assert len(result.dev) == 3
+    saved = load_file(tmp_path / "checkpoint-6" / "model.safetensors")
+    assert_same(trained(model), saved, rtol=0, atol=0)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-6"]
+
+
+def test_checkpoints_hold_trained_parameters_only(model, processor, examples, tmp_path):
     train_stage(model, processor, examples, CONFIG, output_dir=tmp_path)
     saved = load_file(tmp_path / "checkpoint-6" / "model.safetensors")
     assert sorted(saved) == list(model.trainable_names())
     assert not (tmp_path / "checkpoint-6" / "training_args.bin").exists()
     assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-6"]
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_before_the_update(
-    value, model, processor, examples, tmp_path
-):
-    after: dict[str, torch.Tensor] = {}
-
-    def poison(progress):
-        if progress.update == 3:
-            model.adapter.boundary.data.fill_(value)
-            after.update(trained(model))
-
-    with pytest.raises(TrainingError, match=r"at update 4; .* lower lr"):
-        train_stage(model, processor, examples, CONFIG, output_dir=tmp_path, progress=poison)
-    assert_same(trained(model), after, rtol=0, atol=0, equal_nan=True)
-    assert (tmp_path / "checkpoint-2").is_dir()
 
 
 def test_nothing_else_is_changed(model, processor, examples, dev_examples, tmp_path):

@@ -67,10 +67,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from layalign.comparison import compare_methods, grid_bars
     from layalign.comparison.export import print_table
+    from layalign.train.stopping import stop_on_signals
 
     chosen = {"equal": args.equal, "budget": args.budget}
     overrides = [f"comparison.{key}={value}" for key, value in chosen.items() if value is not None]
-    with progress(grid_bars, quiet=args.quiet) as report:
+    with stop_on_signals(), progress(grid_bars, quiet=args.quiet) as report:
         found = compare_methods(
             args.recipes,
             methods=args.methods,

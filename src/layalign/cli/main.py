@@ -27,13 +27,14 @@ from layalign.cli import (
     quickstart,
     report,
     serve,
+    status,
     train,
 )
 from layalign.cli.parser import Parser
-from layalign.errors import LayAlignError
+from layalign.errors import LayAlignError, StopError
 
 COMMANDS = (
-    *(quickstart, data, plan, train, compare, evaluate, analyze, report),
+    *(quickstart, data, plan, train, status, compare, evaluate, analyze, report),
     *(generate, chat, serve, export, models, inspect, convert, bench),
 )
 INTERRUPTED = 130
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        The exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+        The exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.
     """
     parser = make_parser()
     args, unknown = parser.parse_known_args(argv)
@@ -123,6 +124,8 @@ def _run(args: argparse.Namespace) -> int:
         status = int(args.run(args))
         sys.stdout.flush()  # here, so that a reader who has left is noticed here
     except LayAlignError as error:
+        return _fail(str(error), error.exit_code)
+    except StopError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)

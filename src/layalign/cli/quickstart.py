@@ -38,14 +38,16 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from layalign.quickstart import print_summary, run_quickstart
     from layalign.train.progress import progress_bars
+    from layalign.train.stopping import stop_on_signals
 
-    with progress(progress_bars, quiet=args.quiet) as report:
+    with stop_on_signals() as stop, progress(progress_bars, quiet=args.quiet) as report:
         summary = run_quickstart(
             minutes=args.minutes,
             output_dir=args.output,
             seed=args.seed,
             source=args.source,
             progress=report,
+            stop=stop,
         )
     if args.json:
         print_json(summary)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from layalign.cli.output import print_json, progress, results
-from layalign.cli.parser import add_overrides
+from layalign.cli.parser import add_overrides, comma_list
 
 if TYPE_CHECKING:
     from layalign.train.summary import RunSummary
@@ -29,19 +29,45 @@ def add_parser(subparsers: Any) -> None:
         help="check recipe and data and show the plan only: parameters, updates, tokens, memory; "
         "needs no weights and downloads nothing",
     )
+    parser.add_argument(
+        "--report-to",
+        type=comma_list,
+        default=(),
+        metavar="NAMES",
+        help="send the figures of training there too, beside TensorBoard: wandb, trackio, mlflow",
+    )
+    parser.add_argument(
+        "--detect-anomaly",
+        action="store_true",
+        help="find the operation whose gradient is no number; much slower",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    import torch
+
     from layalign.train.progress import progress_bars
     from layalign.train.recipe import load_recipe
     from layalign.train.run import run_recipe
+    from layalign.train.stopping import stop_on_signals
 
     recipe = load_recipe(args.recipe, args.set)
-    with progress(progress_bars, quiet=args.quiet) as report:
-        summary = run_recipe(recipe, resume=args.resume, dry_run=args.dry_run, progress=report)
+    with (
+        stop_on_signals() as stop,
+        torch.autograd.set_detect_anomaly(args.detect_anomaly),
+        progress(progress_bars, quiet=args.quiet) as report,
+    ):
+        summary = run_recipe(
+            recipe,
+            resume=args.resume,
+            dry_run=args.dry_run,
+            progress=report,
+            stop=stop,
+            report_to=args.report_to,
+        )
     if args.json:
         print_json(summary.to_dict())
     else:

@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
 
 from layalign.comparison.cells import Cell
+from layalign.durable import lock
 
 GridProgress = Callable[[int, int, Mapping[str, str]], None]
 """``(done, total, running)``: cells finished or given up, cells in all, and for each that runs what
@@ -102,7 +102,7 @@ class _Process:
     def start(cls, cell: Cell, jobs: int) -> _Process | None:
         """Start it, unless it is running already."""
         with cell.log.open("ab") as log:
-            if not _locked(log):
+            if not lock(log):
                 return None
             logged = log.tell()
             process = subprocess.Popen(
@@ -134,7 +134,7 @@ class _Process:
         return f"{how} (see {self.cell.log})"
 
     def end(self) -> None:
-        """Stop it; its last checkpoint stays."""
+        """Stop it, which saves what it has done."""
         self.process.terminate()
         self.process.wait()
 
@@ -150,16 +150,3 @@ def _environment(jobs: int) -> dict[str, str]:
         return dict(os.environ)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {**os.environ, "OMP_NUM_THREADS": str(max(1, (cores or 1) // jobs))}
-
-
-def _locked(file: IO[Any]) -> bool:
-    """Take the lock of a file for this process and those that inherit it."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

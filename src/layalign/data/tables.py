@@ -21,6 +21,7 @@ from typing import IO, Any, overload
 import numpy as np
 
 from layalign.data.example import Example
+from layalign.durable import drop_unless_sealed, seal
 from layalign.errors import DataError
 
 MEMORY = 2**26
@@ -118,7 +119,7 @@ class ExampleTable(Sequence[Example]):
     ) -> Sequence[dict[str, list[Any]]]:
         """Make lists of ids of all examples, in a file that is read back by index.
 
-        If this table's file of that key is there, it is read and nothing is made.
+        If this table's file of that key is there and whole, it is read and nothing is made.
 
         Args:
             encode: From an example and its index to the lists.
@@ -140,6 +141,7 @@ class ExampleTable(Sequence[Example]):
         name = blake2b(f"{self.digest} {key}".encode(), digest_size=16).hexdigest()
         path = self.folder / f"tokens-{name}.arrow"
         with _writing(path):
+            drop_unless_sealed(path)
             made: Sequence[dict[str, list[Any]]] = self.rows.map(
                 encode_batch,
                 with_indices=True,
@@ -153,6 +155,7 @@ class ExampleTable(Sequence[Example]):
                 new_fingerprint=name,
                 desc="Tokenising",
             )
+            seal(path)
         return made
 
 

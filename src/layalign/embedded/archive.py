@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from layalign.durable import sha256
 from layalign.embedded.registry import EmbeddedModel
 from layalign.errors import DownloadError
 
@@ -172,10 +173,4 @@ def _copy(source: IO[bytes], out: IO[bytes], *, limit: int) -> tuple[int, str]:
 
 
 def _is_expected(path: Path, model: EmbeddedModel) -> bool:
-    if path.stat().st_size != model.size:
-        return False
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest() == model.sha256
+    return path.stat().st_size == model.size and sha256(path) == model.sha256

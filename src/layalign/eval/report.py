@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from layalign.durable import replace_file
 from layalign.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -132,12 +133,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         ConfigError: The place cannot be written to.
     """
     target = check_output(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
+        replace_file(target, text.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise _not_writable(target, error) from error
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from layalign.chat_format import QUESTION
 from layalign.data import Example
 from layalign.data.language_codes import TABLES, language_codes
+from layalign.durable import drop_unless_sealed, seal
 from layalign.errors import DataError
 from layalign.eval.comparison import ENGLISH
 from layalign.eval.prompts import Prompt
@@ -69,7 +70,7 @@ def translated_once(
 
     Args:
         examples: See :func:`translated`.
-        translator: Not asked if the file is there.
+        translator: Not asked if the file is there and whole.
         file: JSON, made once all are translated.
         batch_size: Examples translated at a time.
         on_batch: See :func:`translated`.
@@ -77,6 +78,7 @@ def translated_once(
     Returns:
         The examples, and how many seconds their translation took when it was made.
     """
+    drop_unless_sealed(file)
     if not file.is_file():
         start = time.perf_counter()
         changed = translated(
@@ -85,6 +87,7 @@ def translated_once(
         seconds = time.perf_counter() - start
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {"texts": [example.text for example in changed], "seconds": seconds})
+        seal(file)
     made = json.loads(file.read_text("utf-8"))
     pairs = zip(examples, made["texts"], strict=True)
     return [replace(example, text=text) for example, text in pairs], made["seconds"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from layalign.durable import replace_file
 from layalign.embedded import shipped_checkpoints
 from layalign.errors import CheckpointError, ConfigError, reason
 from layalign.model.backbones import load_backbones
@@ -63,11 +65,9 @@ def save(
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     state = model.state_dict() if state_dict is None else state_dict
-    trained = {key: state[key].detach().contiguous() for key in model.trainable_names()}
-    temporary = target / f"{WEIGHTS_NAME}.tmp"
+    trained = {name: state[name].detach().contiguous() for name in model.trainable_names()}
     # Not `save_file`: the file that it creates can be read by its owner alone.
-    temporary.write_bytes(serialise(trained, metadata={"format": "pt"}))
-    os.replace(temporary, target / WEIGHTS_NAME)
+    replace_file(target / WEIGHTS_NAME, serialise(trained, metadata={"format": "pt"}))
     model.config.architectures = [type(model).__name__]
     config = copy.copy(model.config)
     if include_backbones:
@@ -223,14 +223,26 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return trained
 
 
-def load_trained(model: LayAlignModel, trained: dict[str, Tensor], source: object) -> None:
+def load_trained(
+    model: Any,
+    trained: dict[str, Tensor],
+    source: object,
+    *,
+    names: Collection[str] | None = None,
+) -> None:
     """Put trained parameters into a model, strictly by name and shape.
+
+    Args:
+        model: A :class:`LayAlignModel`, or a language model alone.
+        trained: From :func:`read_weights`.
+        source: What to call it in errors.
+        names: What is to be there; None for what a :class:`LayAlignModel` trains.
 
     Raises:
         CheckpointError: Names or shapes differ; the message lists them.
     """
     parameters = dict(model.named_parameters())
-    expected = set(model.trainable_names())
+    expected = set(model.trainable_names() if names is None else names)
     missing, unexpected = sorted(expected - set(trained)), sorted(set(trained) - expected)
     if missing or unexpected:
         raise CheckpointError(

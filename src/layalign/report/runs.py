@@ -83,7 +83,8 @@ def _recipe(folder: Path) -> dict[str, Any]:
 
 def _curve(stage: Mapping[str, Any]) -> Curve:
     return Curve(
-        losses=tuple(map(float, stage.get("losses") or ())),
+        # None is an update that was not made; what comes after moves up in the chart.
+        losses=tuple(float(x) for x in stage.get("losses") or () if x is not None),
         dev=tuple((int(r["update"]), float(r["loss"])) for r in stage.get("dev") or ()),
         facts={name: float(stage[name]) for name in _COUNTS if stage.get(name) is not None},
     )

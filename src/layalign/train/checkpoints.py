@@ -1,16 +1,25 @@
-"""Checkpoint folders of a running stage: complete or not there at all."""
+"""Checkpoint folders of a running stage: complete or not there at all, and checked before use."""
 
 from __future__ import annotations
 
-import os
+import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+from layalign.durable import UNFINISHED, damage, rename_when_complete
+from layalign.errors import CheckpointError, TrainingError
+from layalign.train.record import Record
+
 _NAME = re.compile(r"checkpoint-(\d+)")
-_UNFINISHED = ".unfinished-"
+
+
+def checkpoint_path(folder: Path, update: int) -> Path:
+    """Where the checkpoint after that many updates is."""
+    return folder / f"checkpoint-{update}"
 
 
 def write_checkpoint(folder: Path, update: int, write: Callable[[Path], None]) -> Path:
@@ -24,27 +33,27 @@ def write_checkpoint(folder: Path, update: int, write: Callable[[Path], None]) -
         write: Writes all files into the folder it is given.
 
     Returns:
-        The checkpoint's folder.
+        The checkpoint's folder, read back and found whole.
+
+    Raises:
+        TrainingError: It cannot be written, as on a full disk; earlier checkpoints are as before.
     """
-    final = folder / f"checkpoint-{update}"
-    with rename_when_complete(final) as temporary:
-        write(temporary)
+    final = checkpoint_path(folder, update)
+    try:
+        with rename_when_complete(final) as temporary:
+            write(temporary)
+    except (OSError, RuntimeError, SafetensorError) as error:  # of Python, torch and safetensors
+        raise TrainingError(
+            f"cannot write {final} ({_reason(error)}); earlier checkpoints are intact: make room, "
+            "then resume"
+        ) from error
+    wrong = damage(final)
+    if wrong is not None:
+        raise TrainingError(
+            f"{final} is not what was written ({wrong}); earlier checkpoints are intact: check the "
+            "disk, then resume"
+        )
     return final
-
-
-@contextmanager
-def rename_when_complete(final: Path) -> Iterator[Path]:
-    """Give a folder to write into, which becomes ``final`` if nothing fails."""
-    temporary = final.with_name(f"{_UNFINISHED}{final.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    yield temporary
-    for path in (*temporary.rglob("*"), temporary):
-        _to_disk(path)
-    if final.exists():
-        shutil.rmtree(final)
-    temporary.rename(final)
-    _to_disk(final.parent)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -57,6 +66,38 @@ def checkpoints(folder: Path) -> list[Path]:
     return [found[update] for update in sorted(found)]
 
 
+def newest_whole(folder: Path, *, keep_best: bool) -> Path | None:
+    """The newest checkpoint that a stage can go on from.
+
+    Newer ones that are damaged are renamed, so that they neither count nor come back.
+
+    Args:
+        folder: Where the checkpoints are.
+        keep_best: Whether the best one so far has to be whole too.
+
+    Returns:
+        None if there is no checkpoint at all.
+
+    Raises:
+        CheckpointError: There are some, but none is whole.
+    """
+    wrong: dict[Path, str] = {}
+    for path in reversed(checkpoints(folder)):
+        found = damage(path) or (_damage_of_best(path) if keep_best else None)
+        if found is None:
+            for damaged, what in wrong.items():
+                _set_aside(damaged, what)
+            return path
+        wrong[path] = found
+    if wrong:
+        which = "; ".join(f"{path.name}: {what}" for path, what in wrong.items())
+        raise CheckpointError(
+            f"no checkpoint in {folder} is whole ({which}); put a copy of one back, or delete "
+            f"{folder} to train this stage again"
+        )
+    return None
+
+
 def prune(folder: Path, *, keep: int, best: int | None) -> None:
     """Delete old checkpoints and what killed processes have left.
 
@@ -66,17 +107,30 @@ def prune(folder: Path, *, keep: int, best: int | None) -> None:
         best: The update whose checkpoint stays too.
     """
     for path in checkpoints(folder)[:-keep]:
-        if path.name != f"checkpoint-{best}":
+        if best is None or path != checkpoint_path(folder, best):
             shutil.rmtree(path)
-    for path in folder.glob(f"{_UNFINISHED}*"):
+    for path in folder.glob(f"{UNFINISHED}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _to_disk(path: Path) -> None:
-    if os.name != "posix" and path.is_dir():
-        return  # folders cannot be opened there
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _damage_of_best(path: Path) -> str | None:
+    best = Record.load(path).best
+    if best is None:
+        return None
+    kept = checkpoint_path(path.parent, best.update)
+    wrong = damage(kept)
+    return None if wrong is None else f"its best, {kept.name}, is damaged: {wrong}"
+
+
+def _set_aside(path: Path, what: str) -> None:
+    aside = path.with_name(f"damaged-{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    logging.getLogger(__name__).warning(
+        "%s is damaged (%s); it is now called %s, and an earlier one is used",
+        *(path, what, aside.name),
+    )
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]

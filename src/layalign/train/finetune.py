@@ -7,28 +7,34 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from layalign.eval.report import write_json
 from layalign.eval.run_folder import FINETUNE_NAME
+from layalign.model.checkpoint import WEIGHTS_NAME, load_trained, read_weights
 from layalign.model.lora import add_new_lora
 from layalign.model.sequence import IGNORE_INDEX, label_positions, token_loss
 from layalign.processing import LayAlignProcessor
 from layalign.train.batches import StageDataset
 from layalign.train.loop import TrainingLoop
 from layalign.train.progress import ProgressCallback
+from layalign.train.randomness import preserved_random_state
+from layalign.train.record import Record
 from layalign.train.stages import StageConfig
+from layalign.train.stopping import StopRequest
 from layalign.train.trainer import (
     StageResult,
     activations_checkpointed,
+    find_checkpoint,
     make_result,
-    preserved_random_state,
     processor_for,
 )
 
@@ -48,7 +54,11 @@ def finetune_language_model(
     revision: str | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     figures: Mapping[str, Any] = MappingProxyType({}),
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    report_to: Sequence[str] = (),
 ) -> StageResult:
     """Train a plain language model on questions and answers, in place.
 
@@ -70,11 +80,19 @@ def finetune_language_model(
             model, or of the LoRA as PEFT stores it; and in ``finetune.json`` the prompt, by which
             an evaluation finds it again, and the figures.
         figures: Further ones that are to stand there.
+        checkpoint_dir: Checkpoints go here, each of 12 bytes for every trained number; None for
+            none. There is none after the last update.
+        resume: Go on from the last checkpoint there that is whole, if there is one.
         progress: Called after every update.
+        stop: See :func:`layalign.train.stopping.stop_on_signals`.
+        report_to: As in :func:`layalign.train.train_stage`.
 
     Raises:
         DataError: There is no example, or one without a target.
-        TrainingError: The loss is not a number.
+        TrainingError: The loss is not a number too often, or a checkpoint cannot be written.
+        CheckpointError: No checkpoint is whole, or it does not fit the model.
+        ConfigError: The checkpoints are of other settings.
+        StopError: ``stop`` was asked for. What was done is saved.
     """
     processor = LayAlignProcessor(tokenizer, tokenizer, prompt_template=prompt_template)
     processor = processor_for(processor, config)
@@ -88,8 +106,10 @@ def finetune_language_model(
             _trained_in_float32(learner, config) as (trained, arithmetic),
             activations_checkpointed(language_model, config),
         ):
-            if config.dtype == "auto":
-                config = replace(config, dtype=arithmetic)
+            dtype = arithmetic if config.dtype == "auto" else config.dtype
+            config = replace(config, dtype=dtype, keep_best=False)
+            folder = Path(checkpoint_dir or scratch)
+            checkpoint = find_checkpoint(folder, config, resume=resume)
             loop = TrainingLoop(
                 learner,
                 config,
@@ -97,11 +117,17 @@ def finetune_language_model(
                 loss=language_model_loss,
                 train=PlainDataset(examples, processor, bos),
                 dev=PlainDataset(dev_examples, processor, bos) if dev_examples else None,
-                folder=Path(scratch),
-                save=False,
+                folder=folder,
+                save=partial(_save_trained, learner, trained) if checkpoint_dir else None,
+                save_last=False,
+                record=Record.load(checkpoint) if checkpoint else None,
                 progress=progress,
+                stop=stop,
+                report_to=report_to,
             )
-            loop.train()
+            if checkpoint:
+                load_trained(learner, read_weights(checkpoint), checkpoint, names=trained)
+            loop.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             record = loop.close()
     cut = {key: count for key, count in processor.truncations.items() if key != "encoder"}
     result = make_result(record, best=None, truncations=cut)
@@ -117,6 +143,11 @@ def finetune_language_model(
         learner.merge_and_unload()
     language_model.train(False)
     return result
+
+
+def _save_trained(learner: PreTrainedModel, trained: Sequence[str], folder: Path) -> None:
+    parameters = {name: learner.get_parameter(name).detach() for name in trained}
+    save_file(parameters, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
 
 class PlainDataset(StageDataset):

@@ -1,12 +1,22 @@
-"""A run's folder: whose it is."""
+"""A run's folder: whose it is, and what its disk says."""
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from layalign.errors import ConfigError, TrainingError
+from layalign.durable import lock
+from layalign.errors import ConfigError, LayAlignError, TrainingError
 from layalign.eval.run_folder import RECIPE_NAME
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
+
+_OF_THE_DISK = {
+    getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EIO")
+}
 
 
 def check_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
@@ -36,15 +46,67 @@ def check_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
 
 
 def claim_folder(folder: Path, recipe: Recipe) -> None:
-    """Leave the recipe in a folder.
+    """Leave the recipe in a folder, unless it is there.
 
     Raises:
         TrainingError: It cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_recipe(folder / RECIPE_NAME, recipe)
+        if not (folder / RECIPE_NAME).exists():
+            save_recipe(folder / RECIPE_NAME, recipe)
     except OSError as error:
         raise TrainingError(
             f"cannot write to {folder} ({error.strerror}); choose another output_dir"
         ) from error
+
+
+@contextmanager
+def sole_process(folder: Path) -> Iterator[None]:
+    """Keep other processes from running the same run meanwhile.
+
+    Raises:
+        TrainingError: Another one does.
+    """
+    if os.name != "posix":  # folders cannot be locked there
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not lock(descriptor):
+            raise TrainingError(
+                f"another process is at work in {folder}; wait for it, or choose another output_dir"
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def explained_disk(folder: Path) -> Iterator[None]:
+    """Turn what the system says of a disk into an error of ours.
+
+    Raises:
+        TrainingError: The disk is full or cannot be written.
+    """
+    try:
+        yield
+    except LayAlignError:
+        raise
+    except Exception as error:
+        number = _number(error)
+        if number not in _OF_THE_DISK:
+            raise
+        place = getattr(error, "filename", None) or folder
+        raise TrainingError(
+            f"cannot write {place} ({os.strerror(number)}); what was complete before is kept: make "
+            "room or give access, then resume"
+        ) from error
+
+
+def _number(error: Exception) -> int:
+    """The system's number of an error; libraries written in Rust have it in their text."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else -1

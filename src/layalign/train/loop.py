@@ -1,14 +1,16 @@
 """The one training loop of the library: transformers' Trainer, thinly adapted.
 
 What is ours: the order of examples, the limits and the schedule over them, the parameter groups,
-development loss by language, checkpoints that are complete or absent, and the stop at a loss that
-is not a number. All else, above all gradient accumulation and the step itself, is theirs.
+development loss by language, checkpoints that are complete or absent, the end at a signal, and
+updates that are not made because they are no numbers. All else, above all gradient accumulation and
+the step itself, is theirs.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
-import math
+import itertools
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,23 +24,29 @@ from transformers import (
     PreTrainedModel,
     PrinterCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from layalign.errors import CheckpointError, TrainingError
+from layalign.errors import CheckpointError
 from layalign.memory import return_freed_memory
 from layalign.model.sequence import IGNORE_INDEX
 from layalign.train.batches import StageDataset, UpdateSampler, byte_lengths
-from layalign.train.checkpoints import prune, write_checkpoint
+from layalign.train.callback import LoopCallback
+from layalign.train.checkpoints import checkpoint_path, prune, write_checkpoint
+from layalign.train.guard import (
+    explained_anomaly,
+    go_on_or_stop,
+    note_update,
+    save_bad_update,
+)
 from layalign.train.limits import Usage, rate_factor
 from layalign.train.operations import token_costs
 from layalign.train.optimisation import parameter_groups, training_arguments
-from layalign.train.progress import ProgressCallback, make_progress
+from layalign.train.progress import ProgressCallback
+from layalign.train.randomness import remember_random_state
 from layalign.train.record import DevResult, Record, perplexity
 from layalign.train.stages import StageConfig
+from layalign.train.stopping import StopRequest
 
 LossFunction = Callable[[Any, Mapping[str, Any], Any], Tensor]
 """``(model, batch, num_items)``: sum of the batch's token losses divided by ``num_items``."""
@@ -54,10 +62,13 @@ class TrainingLoop(Trainer):
         loss: The model's loss.
         train: Training set.
         dev: Development set, if any.
-        folder: Where transformers may write; checkpoints go there.
-        save: Whether checkpoints are written.
+        folder: Where transformers may write; checkpoints and bad updates go there.
+        save: Writes the weights into the folder of a checkpoint; None for no checkpoints.
+        save_last: Whether there is a checkpoint after the last update too.
         record: What an interrupted run had done.
         progress: Called after every update.
+        stop: A wish to end, which is looked for after every forward pass.
+        report_to: Where figures go beside TensorBoard, by the names of transformers.
     """
 
     def __init__(
@@ -70,9 +81,12 @@ class TrainingLoop(Trainer):
         train: StageDataset,
         dev: StageDataset | None,
         folder: Path,
-        save: bool,
+        save: Callable[[Path], None] | None,
+        save_last: bool = True,
         record: Record | None = None,
         progress: ProgressCallback | None = None,
+        stop: StopRequest | None = None,
+        report_to: Sequence[str] = (),
     ) -> None:
         """Prepare; nothing is changed but the random state."""
         self.stage = config
@@ -82,8 +96,12 @@ class TrainingLoop(Trainer):
         self.train_set, self.dev_set = train, dev
         self.record = record or Record()
         self.progress = progress
-        self.folder, self.save = folder, save
+        self.stop = stop or StopRequest()
+        self.folder, self.save, self.save_last = folder, save, save_last
         self.update_losses: list[Tensor] = []
+        self.update_batches: list[Any] = []
+        self.gradient_norm: Tensor | float = 0.0
+        self.restore_random_state: Callable[[], None] = remember_random_state()
         self.tokens, self.flops = self.record.usage.tokens, self.record.usage.flops
         self.costs = token_costs(model, self.trained)
         parameters = map(model.get_parameter, self.trained)
@@ -92,7 +110,7 @@ class TrainingLoop(Trainer):
         use_cache = getattr(model.config, "use_cache", None)
         super().__init__(
             model=model,
-            args=training_arguments(config, model.device, folder),
+            args=training_arguments(config, model.device, folder, report_to),
             train_dataset=train,
             eval_dataset=dev,
             data_collator=train.collate,
@@ -101,9 +119,8 @@ class TrainingLoop(Trainer):
             model.config.use_cache = use_cache  # the trainer's setting would be saved with it
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
-        self.add_callback(_LoopCallback(self))
-        over = self.limits.reached(self.record.usage)
-        if save and not over and importlib.util.find_spec("tensorboard") is not None:
+        self.add_callback(LoopCallback(self))
+        if save and not self.is_finished and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
             writer = SummaryWriter(log_dir=str(folder / "tensorboard"))
@@ -135,13 +152,29 @@ class TrainingLoop(Trainer):
         for dataset in (self.train_set, self.dev_set):
             if dataset is not None:
                 dataset.prepare()
-        try:
-            return super().train(*args, **kwargs)
-        except pickle.UnpicklingError as error:  # of what is resumed
-            raise CheckpointError(
-                f"a checkpoint in {self.folder} holds more than tensors, which could run code and "
-                "is not loaded; delete it to resume from the one before"
-            ) from error
+        with self.stop.held():
+            if self._evaluation_is_due():
+                self.state.global_step = self.record.usage.updates
+                self.evaluate()
+            try:
+                return None if self.is_finished else super().train(*args, **kwargs)
+            except pickle.UnpicklingError as error:  # of what is resumed
+                raise CheckpointError(
+                    f"a checkpoint in {self.folder} holds more than tensors, which could run code "
+                    "and is not loaded; delete it to resume from the one before"
+                ) from error
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.limits.reached(self.record.usage) and not self._evaluation_is_due()
+
+    def _evaluation_is_due(self) -> bool:
+        """Whether the last session ended between an update and the evaluation that follows it."""
+        usage = self.record.usage
+        if self.dev_set is None or usage.updates in (0, *(dev.update for dev in self.record.dev)):
+            return False
+        return usage.updates % self.stage.eval_every == 0 or self.limits.reached(usage)
 
     # What is read, and what it costs -----------------------------------------------------------
 
@@ -164,6 +197,7 @@ class TrainingLoop(Trainer):
                 int(mask.sum()) for name, mask in batch.items() if name.endswith("attention_mask")
             )
             self.flops += self.costs.of(batch)
+        self.update_batches = batches
         return batches, num_items
 
     def usage(self, updates: int) -> Usage:
@@ -232,32 +266,36 @@ class TrainingLoop(Trainer):
         self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> Tensor:
         """Forward and backward of one micro-batch."""
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        with explained_anomaly():
+            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         self.update_losses.append(loss)
-        return loss
+        if self.accelerator.sync_gradients:  # the last one of the update
+            gradients = [p.grad for p in self.learner.parameters() if p.grad is not None]
+            self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        # The trainer sums losses up for its log, which one that is no number would end.
+        return loss.nan_to_num(0.0, 0.0, 0.0)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: transformers' estimate knows nothing of frozen parts."""
         return 0
 
-    def take_update_loss(self) -> float:
-        """Loss of the update whose gradients are ready; stops if they are not numbers.
+    def judge_update(self) -> None:
+        """Record the update whose gradients are ready, and prevent it if they are no numbers.
 
         Raises:
-            TrainingError: Loss or gradients are NaN or infinite. The update is not made.
+            TrainingError: So many in a row were none that the stage had better stop.
         """
-        loss = float(torch.stack(self.update_losses).sum())
+        loss, norm = float(torch.stack(self.update_losses).sum()), float(self.gradient_norm)
         self.update_losses.clear()
-        gradients = [p.grad for p in self.learner.parameters() if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient norm is {norm}"
-            raise TrainingError(
-                f"{what} at update {self.state.global_step + 1}; this update was not made and "
-                "earlier checkpoints are intact: lower lr or gate_lr, or use dtype float32, and "
-                "resume"
-            )
-        return loss
+        if note_update(self.record, loss, norm):
+            return
+        self.learner.zero_grad()
+        update, size = self.state.global_step + 1, self.stage.batch_size
+        order = itertools.islice(self._get_train_sampler(), (update - 1) * size, update * size)
+        examples = [(index, self.train_set.examples[index]) for index in order]
+        figures = {"update": update, "loss": loss, "gradient norm": norm}
+        saved = save_bad_update(self.folder, figures, self.update_batches, examples)
+        go_on_or_stop(self.record, figures, saved, limit=self.stage.max_bad_steps)
 
     # Development set ---------------------------------------------------------------------------
 
@@ -283,6 +321,7 @@ class TrainingLoop(Trainer):
         self.learner.train(False)
         sums: dict[str, tuple[float, int]] = {}
         for language, indices in dev.by_language(self.stage.examples_per_forward):
+            self.end_if_asked()
             batch = self._prepare_inputs(dev.collate([dev[i] for i in indices]))
             with self._arithmetic():
                 loss = float(self.loss_function(self.learner, batch, 1))
@@ -290,7 +329,7 @@ class TrainingLoop(Trainer):
             sums[language] = (total + loss, count + int((batch["labels"] != IGNORE_INDEX).sum()))
         self.learner.train(was_training)
         return DevResult(
-            update=self.state.global_step,
+            update=self.record.usage.updates,
             loss=sum(total for total, _ in sums.values()) / sum(n for _, n in sums.values()),
             languages={language: total / count for language, (total, count) in sums.items()},
         )
@@ -299,39 +338,37 @@ class TrainingLoop(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
         def write(folder: Path) -> None:
-            self.learner.save_pretrained(folder)
+            if self.save is not None:
+                self.save(folder)
             self._save_optimizer_and_scheduler(str(folder))
             self._save_rng_state(str(folder))
             self.state.save_to_json(str(folder / "trainer_state.json"))
             self.record.save(folder)
+            self.stage.save(folder)
 
-        self.record.usage = self.usage(self.state.global_step)
+        seconds = time.monotonic() - self.started
+        self.record.usage = dataclasses.replace(self.record.usage, seconds=seconds)
         write_checkpoint(self.folder, self.state.global_step, write)
-        best = self.record.best
+        best = self.record.best if self.stage.keep_best else None
         prune(self.folder, keep=self.stage.keep_checkpoints, best=best.update if best else None)
+
+    def end_if_asked(self) -> None:
+        """Save and end if somebody wants to.
+
+        What the next update has read and computed already is not saved: it is done again.
+
+        Raises:
+            StopError: Somebody does.
+        """
+        if self.stop.signal is None:
+            return
+        update = self.record.usage.updates
+        kept = checkpoint_path(self.folder, update)
+        if self.save is not None and update and not kept.exists():
+            self.restore_random_state()
+            self._save_checkpoint(self.model)
+        done = f"update {update} is saved in {kept}" if kept.exists() else "nothing to save yet"
+        raise self.stop.error(done)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Leave the weights: whoever resumes has loaded them; the rest follows elsewhere."""
-
-
-class _LoopCallback(TrainerCallback):
-    """Keep the record, and say when to evaluate, save and stop."""
-
-    def __init__(self, loop: TrainingLoop) -> None:
-        self.loop = loop
-
-    def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        self.loop.record.losses.append(self.loop.take_update_loss())
-
-    def on_step_end(
-        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
-        loop = self.loop
-        usage = loop.record.usage = loop.usage(state.global_step)
-        due = state.global_step % loop.stage.eval_every == 0
-        control.should_training_stop = over = loop.limits.reached(usage)
-        control.should_evaluate = (due or over) and loop.dev_set is not None
-        control.should_save = (due or over) and loop.save
-        if loop.progress is not None:
-            loop.progress(make_progress(loop.limits, usage, loop.record))
-        return control

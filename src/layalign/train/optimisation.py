@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,26 @@ import torch
 from torch import nn
 from transformers import TrainingArguments
 
-from layalign.errors import TrainingError
+from layalign.errors import ConfigError, TrainingError
 from layalign.model.parts import GATES, part_of
 from layalign.train.stages import StageConfig
+
+REPORTERS = ("wandb", "trackio", "mlflow")
+"""Packages that transformers can send figures to. TensorBoard gets them always."""
+
+
+def check_reporters(names: Sequence[str]) -> None:
+    """See that figures can be sent there.
+
+    Raises:
+        ConfigError: One is not known or not installed.
+    """
+    for name in names:
+        if name not in REPORTERS:
+            expected = ", ".join(REPORTERS)
+            raise ConfigError(f"cannot report to {name!r}; expected one of {expected}")
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(f"reporting to {name} needs its package: pip install {name}")
 
 
 def parameter_groups(
@@ -40,9 +58,15 @@ def parameter_groups(
 
 
 def training_arguments(
-    config: StageConfig, device: torch.device, folder: Path
+    config: StageConfig, device: torch.device, folder: Path, report_to: Sequence[str] = ()
 ) -> TrainingArguments:
     """Everything that the Trainer does by itself.
+
+    Args:
+        config: The stage.
+        device: Of the model.
+        folder: Where transformers may write.
+        report_to: Where figures go beside TensorBoard; see :data:`REPORTERS`.
 
     Raises:
         ConfigError: The batch cannot be divided among the processes.
@@ -61,7 +85,8 @@ def training_arguments(
         logging_steps=10,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        report_to="none",
+        report_to=list(report_to) or "none",
+        run_name=str(folder),
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
     )

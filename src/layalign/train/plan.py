@@ -26,9 +26,10 @@ from layalign.train.batches import to_learn
 from layalign.train.footprint import finetuned_size
 from layalign.train.methods import MethodPlan
 from layalign.train.planned_stage import PlannedStage
+from layalign.train.randomness import preserved_random_state
 from layalign.train.recipe import Recipe
 from layalign.train.stages import StageConfig
-from layalign.train.trainer import make_processor, preserved_random_state
+from layalign.train.trainer import make_processor
 
 Values = dict[str, Any]
 

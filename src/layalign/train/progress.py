@@ -24,11 +24,14 @@ class TrainingProgress:
     updates: int | None
     """Updates planned; None when only tokens or minutes end the stage."""
 
+    tokens: int
+    """Read so far, without padding."""
+
     fraction: float
     """Done, from 0 to 1."""
 
     loss: float
-    """Token mean of the last update's loss, nats."""
+    """Token mean of the last update's loss, nats; NaN if that update was not made."""
 
     dev_loss: float | None
     """Token mean of the last development loss, nats; None before the first."""
@@ -55,6 +58,7 @@ def make_progress(limits: Limits, usage: Usage, record: Record) -> TrainingProgr
     return TrainingProgress(
         update=usage.updates,
         updates=limits.updates,
+        tokens=usage.tokens,
         fraction=fraction,
         loss=record.losses[-1],
         dev_loss=record.dev[-1].loss if record.dev else None,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from layalign.data import DataSource, Mixing, language_codes
+from layalign.durable import replace_file
 from layalign.errors import ConfigError, nearest
 from layalign.eval.metrics import Metric
 from layalign.eval.prompts import check_question
@@ -365,7 +366,7 @@ def find_recipe(name: str) -> Path:
 def save_recipe(path: str | PathLike[str], recipe: Recipe) -> None:
     """Write a recipe that :func:`load_recipe` reads back."""
     text = yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
+    replace_file(Path(path), text.encode())
 
 
 def _stages(values: Mapping[str, Any], seed: Any) -> dict[str, Any]:

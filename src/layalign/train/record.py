@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from layalign.errors import CheckpointError
 from layalign.train.limits import Usage
 
 RECORD_NAME = "record.json"
@@ -43,7 +44,14 @@ class Record:
 
     usage: Usage = field(default_factory=Usage)
     losses: list[float] = field(default_factory=list)
-    """Token mean of every update, nats."""
+    """Token mean of every update, nats; NaN for an update that was not made."""
+
+    grad_norms: list[float] = field(default_factory=list)
+    """Norm of the gradients of every update before they are clipped."""
+
+    spikes: list[int] = field(default_factory=list)
+    """Updates, from 1, whose loss was far above those before; see
+    :func:`layalign.train.guard.is_spike`."""
 
     dev: list[DevResult] = field(default_factory=list)
 
@@ -53,7 +61,20 @@ class Record:
     @property
     def best(self) -> DevResult | None:
         """The lowest development loss; the first of equals."""
-        return min(self.dev, key=lambda result: result.loss, default=None)
+        numbers = (result for result in self.dev if math.isfinite(result.loss))
+        return min(numbers, key=lambda result: result.loss, default=None)
+
+    @property
+    def bad_updates(self) -> list[int]:
+        """Updates, from 1, that were not made because they were no numbers."""
+        return [update for update, loss in enumerate(self.losses, start=1) if math.isnan(loss)]
+
+    @property
+    def unusual(self) -> dict[str, float]:
+        """What is worth a line in a log about the last update; empty of an ordinary one."""
+        if math.isnan(self.losses[-1]):
+            return {"bad_updates": len(self.bad_updates)}
+        return {"loss_spike": self.losses[-1]} if len(self.losses) in self.spikes[-1:] else {}
 
     def save(self, folder: Path) -> None:
         """Write the record into a checkpoint."""
@@ -61,14 +82,20 @@ class Record:
 
     @classmethod
     def load(cls, folder: Path) -> Record:
-        """Read the record of a checkpoint."""
-        values = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
-        return cls(
-            usage=Usage(**values["usage"]),
-            losses=values["losses"],
-            dev=[DevResult(**result) for result in values["dev"]],
-            trained_parameters=values.get("trained_parameters", 0),
-        )
+        """Read the record of a checkpoint.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
+        try:
+            values = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
+            usage = Usage(**values.pop("usage"))
+            dev = [DevResult(**result) for result in values.pop("dev")]
+            return cls(**values, usage=usage, dev=dev)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{folder} is damaged ({error}); delete it to resume from the one before"
+            ) from error
 
 
 def perplexity(loss: float) -> float:

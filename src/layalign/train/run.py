@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from layalign.data import Example
+from layalign.durable import damage, rename_when_complete
+from layalign.errors import CheckpointError
 from layalign.eval.journal import slug
 from layalign.eval.loading import check_translator, read_finetune
 from layalign.eval.prompts import with_question
@@ -29,27 +33,31 @@ from layalign.processing import LayAlignProcessor
 from layalign.train.answering import Answering
 from layalign.train.arithmetic import fastest_arithmetic
 from layalign.train.batches import spread_different
-from layalign.train.checkpoints import checkpoints, rename_when_complete
+from layalign.train.checkpoints import checkpoints
 from layalign.train.examples import RunExamples
 from layalign.train.finetune import finetune_language_model
-from layalign.train.folder import check_folder, claim_folder
+from layalign.train.folder import check_folder, claim_folder, explained_disk, sole_process
 from layalign.train.measure import measure, own_system
 from layalign.train.methods import plan_method
+from layalign.train.optimisation import check_reporters
 from layalign.train.plan import make_plan, outline_trained
-from layalign.train.progress import ProgressCallback, RunProgress
+from layalign.train.progress import RunProgress
+from layalign.train.randomness import preserved_random_state
 from layalign.train.recipe import Recipe
+from layalign.train.status import StatusFile
+from layalign.train.stopping import StopRequest
 from layalign.train.summary import RunSummary
 from layalign.train.trainer import (
     make_processor,
-    preserved_random_state,
     processor_for,
     train_stage,
     with_lengths,
 )
 from layalign.train.translations import with_translations
 
-# Removed in the end; nobody's own folder has this name.
+# Removed in the end; nobody's own folder has these names.
 EXAMPLES_FOLDER = ".examples"
+UNDER_WAY = "-under-way"  # checkpoints of a stage of the language model
 
 
 def run_recipe(
@@ -58,6 +66,8 @@ def run_recipe(
     resume: bool = False,
     dry_run: bool = False,
     progress: RunProgress | None = None,
+    stop: StopRequest | None = None,
+    report_to: Sequence[str] = (),
 ) -> RunSummary:
     """Train and evaluate what a recipe describes, on a GPU if there is one.
 
@@ -73,29 +83,35 @@ def run_recipe(
             start it if there is none. A finished run is left as it is.
         dry_run: Only say what would be done; see :func:`make_plan`. Nothing is left behind.
         progress: Told how far each phase is.
+        stop: See :func:`layalign.train.stopping.stop_on_signals`.
+        report_to: Where the figures of the stages go beside TensorBoard: ``wandb``, ``trackio``,
+            ``mlflow``.
 
     Raises:
         LayAlignError: Data, backbones or ``output_dir`` cannot be used, or training fails.
+        StopError: ``stop`` was asked for. What was done is saved.
     """
-    run = _Run(recipe, resume=resume, progress=progress)
+    check_reporters(report_to)
+    run = _Run(recipe, resume=resume, progress=progress, stop=stop, report_to=report_to)
     if dry_run:
         return run.plan()
     check_folder(run.folder, recipe, resume=resume)
     finished = run.folder / SUMMARY_NAME
     if resume and finished.exists():
         return RunSummary.load(finished)
-    with run.phase("data"), run.examples.loaded():
-        run.check()
-    claim_folder(run.folder, recipe)
-    with preserved_random_state():
-        last = run.method.after_translation
-        run.tune([name for name in run.method.language_model if name not in last])
-        if run.composite:
-            run.join()
-        run.tune(last)
-        evaluation = run.evaluate()
-    run.examples.discard()
-    return run.summary(evaluation)
+    with explained_disk(run.folder):
+        with run.phase("data"), run.examples.loaded():
+            run.check()
+        claim_folder(run.folder, recipe)
+        with sole_process(run.folder), run.status.kept(), preserved_random_state():
+            last = run.method.after_translation
+            run.tune([name for name in run.method.language_model if name not in last])
+            if run.composite:
+                run.join()
+            run.tune(last)
+            evaluation = run.evaluate()
+            run.examples.discard()
+            return run.summary(evaluation)
 
 
 class _Run:
@@ -104,12 +120,21 @@ class _Run:
     model: LayAlignModel
     processor: LayAlignProcessor
 
-    def __init__(self, recipe: Recipe, *, resume: bool, progress: RunProgress | None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        resume: bool,
+        progress: RunProgress | None,
+        stop: StopRequest | None,
+        report_to: Sequence[str],
+    ) -> None:
         self.method = plan_method(recipe)
         self.recipe = self.method.recipe
         self.resume = resume
-        self.progress = progress
         self.folder = Path(self.recipe.output_dir)
+        self.status = StatusFile(self.folder, progress)
+        self.stop, self.report_to = stop, report_to
         self.stages: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
         self.configs = self.method.configs
@@ -129,6 +154,7 @@ class _Run:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Take the time."""
+        self.status.begin(name)
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
@@ -151,12 +177,14 @@ class _Run:
         if method.translator is not None:
             check_translator(method.translator, self.examples.languages(method.after_translation))
 
-    def report(self, phase: str) -> ProgressCallback | None:
-        """A stage's progress as the run's."""
-        progress = self.progress
-        if progress is None:
-            return None
-        return lambda state: progress(phase, state.fraction, str(state))
+    def supervision(self, phase: str) -> dict[str, Any]:
+        """What every stage is told about resuming, ending and who wants to know."""
+        return {
+            "resume": self.resume,
+            "progress": partial(self.status.trained, phase),
+            "stop": self.stop,
+            "report_to": self.report_to,
+        }
 
     def plan(self) -> RunSummary:
         """What would be done."""
@@ -176,10 +204,16 @@ class _Run:
             target = self.folder / (LANGUAGE_MODEL_FOLDER if is_last else name)
             if not target.is_dir():
                 self._tune(name, target)
+            elif (wrong := damage(target)) is not None:
+                raise CheckpointError(
+                    f"{target} is damaged ({wrong}); put a copy back, or delete it to train again"
+                )
+            shutil.rmtree(self._scratch(name), ignore_errors=True)
             self.stages[name] = read_finetune(target)
             self.language_model = str(target)
 
     def _tune(self, name: str, target: Path) -> None:
+        scratch = self._scratch(name)
         with self.phase(name), rename_when_complete(target) as temporary:
             made = make_processor(self.recipe.processor, self.language_model, self.language_model)
             (train, dev), figures = self.texts(name)
@@ -195,8 +229,14 @@ class _Run:
                 revision=loading["revision"],
                 output_dir=temporary,
                 figures=figures,
-                progress=self.report(name),
+                checkpoint_dir=scratch,
+                **self.supervision(name),
             )
+            if (logs := scratch / "tensorboard").is_dir():
+                shutil.move(logs, temporary)
+
+    def _scratch(self, name: str) -> Path:
+        return self.folder / f"{name}{UNDER_WAY}"
 
     def texts(self, name: str) -> tuple[list[Sequence[Example]], dict[str, float]]:
         """Training and development examples of a stage as the language model reads them.
@@ -212,7 +252,7 @@ class _Run:
             self.answering().translator(),
             self.folder / EXAMPLES_FOLDER,
             batch_size=self.recipe.evaluation.batch_size,
-            progress=self.progress,
+            progress=self.status.told,
         )
         return parts, {"translation_seconds": seconds}
 
@@ -250,7 +290,6 @@ class _Run:
         if self.recipe.model.init != "lexical" or begun:
             return
         settings = self.recipe.model.lexical
-        progress = self.progress
         with self.phase("lexical"):
             error = lexical_start(
                 self.model,
@@ -260,7 +299,7 @@ class _Run:
                 batch_size=settings.batch_size,
                 lr=settings.lr,
                 seed=self.recipe.seed,
-                progress=progress and (lambda done, n: progress("lexical", done / n, "")),
+                progress=lambda done, n: self.status.told("lexical", done / n, ""),
             )
         self.stages["lexical"] = {"relative_error": error}
 
@@ -274,8 +313,7 @@ class _Run:
                 self.configs[name],
                 output_dir=self.folder / name,
                 dev_examples=self.examples.dev[name],
-                resume=self.resume,
-                progress=self.report(name),
+                **self.supervision(name),
             )
         self.stages[name] = result.to_dict()
 
@@ -302,7 +340,7 @@ class _Run:
                 self.recipe.evaluation,
                 trained=self.examples.trained_languages(),
                 folder=self.folder / PREDICTIONS_FOLDER,
-                progress=self.progress,
+                progress=self.status.told,
             )
 
     def answering(self) -> Answering:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal
 
 from layalign.chat_format import QUESTION
 from layalign.errors import ConfigError
-from layalign.fields import from_mapping
+from layalign.fields import differing, from_mapping
 from layalign.train.limits import SCHEDULES, Limits, Schedule, make_limits
+
+STAGE_NAME = "stage.json"
 
 
 class Stage(Enum):
@@ -127,7 +131,16 @@ class StageConfig:
     """Updates between checkpoints, each after an evaluation on the development set if any."""
 
     keep_checkpoints: int = 2
-    """Checkpoints kept: the last ones; the best one on the development set is kept as well."""
+    """Checkpoints kept: the last ones. An old one is deleted when a new one is complete and has
+    been read back."""
+
+    keep_best: bool = True
+    """Keep the checkpoint that is best on the development set as well, and end with its weights;
+    False ends with the last ones. Fine-tuning the language model always does that."""
+
+    max_bad_steps: int = 3
+    """An update whose loss or gradients are no numbers is not made, and its batch is saved; after
+    this many in a row the stage stops."""
 
     seed: int = 0
     """Seed of the order of examples and of dropout."""
@@ -184,6 +197,26 @@ class StageConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values that :meth:`from_dict` reads back."""
         return {**dataclasses.asdict(self), "betas": list(self.betas)}
+
+    def save(self, folder: Path) -> None:
+        """Write the configuration into a checkpoint."""
+        text = json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
+        (folder / STAGE_NAME).write_text(text + "\n", encoding="utf-8")
+
+    def check_same(self, folder: Path) -> None:
+        """See that a checkpoint is from the same stage, which may be made longer or shorter.
+
+        Raises:
+            ConfigError: It was begun with other settings.
+        """
+        text = (folder / STAGE_NAME).read_text(encoding="utf-8")
+        found = StageConfig.from_dict(json.loads(text)).to_dict()
+        changed = [key for key in differing(self.to_dict(), found) if key not in _LIMITS]
+        if changed:
+            raise ConfigError(
+                f"{folder} was begun with other settings, in {', '.join(changed)}; set them back, "
+                "or choose another output_dir"
+            )
 
     @property
     def examples_per_forward(self) -> int:
@@ -242,7 +275,7 @@ _POSITIVE = (
         *_LIMITS,
     ),
     *("encoder_max_length", "prompt_max_length", "target_max_length"),
-    *("eval_every", "keep_checkpoints"),
+    *("eval_every", "keep_checkpoints", "max_bad_steps"),
 )
 _PAPER: dict[Stage, dict[str, Any]] = {
     Stage.TRANSLATION: {"lr": 4e-5, "prompt_template": ""},

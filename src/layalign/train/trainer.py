@@ -5,27 +5,28 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import math
 import os
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from layalign.chat_format import chat_prompt_template
-from layalign.errors import CheckpointError, ConfigError, TrainingError
+from layalign.errors import ConfigError, TrainingError
 from layalign.model.checkpoint import load_trained, read_weights
 from layalign.processing import LENGTHS, LayAlignProcessor
 from layalign.train.batches import StageDataset
-from layalign.train.checkpoints import checkpoints
+from layalign.train.checkpoints import checkpoint_path, checkpoints, newest_whole
 from layalign.train.loop import TrainingLoop
 from layalign.train.progress import ProgressCallback
+from layalign.train.randomness import preserved_random_state
 from layalign.train.record import DevResult, Record
 from layalign.train.stages import StageConfig
+from layalign.train.stopping import StopRequest
 
 if TYPE_CHECKING:
     from layalign.data.example import Example
@@ -50,10 +51,11 @@ class StageResult:
     """Wall-clock seconds over all sessions, evaluation and checkpoints included."""
 
     losses: tuple[float, ...]
-    """Token mean of every update, nats."""
+    """Token mean of every update, nats; NaN for one that was not made."""
 
     best: DevResult | None
-    """The development result of the weights that were kept; None without a development set."""
+    """The development result of the weights that were kept; None without a development set, or if
+    the last weights are kept, good or bad."""
 
     dev: tuple[DevResult, ...] = ()
     """All development results."""
@@ -64,13 +66,21 @@ class StageResult:
     trained_parameters: int = 0
     """How many numbers were learnt."""
 
+    bad_updates: tuple[int, ...] = ()
+    """Updates, from 1, that were not made because their loss or gradients were no numbers."""
+
+    spikes: tuple[int, ...] = ()
+    """Updates, from 1, whose loss was far above those before."""
+
     truncations: Mapping[str, int] = field(default_factory=dict)
     """Inputs cut in this session, counted each time one is read."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with perplexities beside the losses."""
         values = dataclasses.asdict(self)
-        values["losses"] = list(self.losses)
+        values["losses"] = [None if math.isnan(loss) else loss for loss in self.losses]
+        for name in ("bad_updates", "spikes"):
+            values[name] = list(values[name])
         values["dev"] = [result.to_dict() for result in self.dev]
         values["best"] = self.best.to_dict() if self.best else None
         return values
@@ -86,11 +96,14 @@ def train_stage(
     dev_examples: Sequence[Example] | None = None,
     resume: bool = False,
     progress: ProgressCallback | None = None,
+    stop: StopRequest | None = None,
+    report_to: Sequence[str] = (),
 ) -> StageResult:
     """Train what is between the backbones on examples with targets, in place.
 
-    With a development set, the model ends with the weights that were best on it. It is left in
-    eval mode; frozen parameters, random state and ``use_cache`` are left as found.
+    With a development set, and unless ``config.keep_best`` is False, the model ends with the
+    weights that were best on it. It is left in eval mode; frozen parameters, random state and
+    ``use_cache`` are left as found.
 
     Args:
         model: On the device to train on.
@@ -100,21 +113,22 @@ def train_stage(
         config: The stage.
         output_dir: Checkpoints go here, as ``checkpoint-<update>``.
         dev_examples: To measure and to choose the best checkpoint.
-        resume: Go on from the last complete checkpoint in ``output_dir``, if there is one. On one
-            process the result is that of an uninterrupted run, unless minutes limit it.
+        resume: Go on from the last checkpoint in ``output_dir`` that is whole, if there is one. On
+            one process the result is that of an uninterrupted run, unless minutes limit it.
         progress: Called after every update.
+        stop: See :func:`layalign.train.stopping.stop_on_signals`.
+        report_to: Where figures go beside TensorBoard: ``wandb``, ``trackio``, ``mlflow``.
 
     Raises:
         DataError: There is no example, or one without a target.
-        TrainingError: The loss is not a number, or ``output_dir`` holds another run's checkpoints.
-        CheckpointError: A checkpoint is damaged or does not fit the model.
+        TrainingError: The loss is not a number too often, a checkpoint cannot be written, or
+            ``output_dir`` holds another run's checkpoints.
+        CheckpointError: No checkpoint is whole, or it does not fit the model.
+        ConfigError: The checkpoints are of other settings.
+        StopError: ``stop`` was asked for. What was done is saved.
     """
     folder = Path(output_dir)
-    existing = checkpoints(folder)
-    if existing and not resume:
-        raise TrainingError(
-            f"{folder} already holds {existing[-1].name}; resume it, or choose another output_dir"
-        )
+    checkpoint = find_checkpoint(folder, config, resume=resume)
     _check_dtype(model, config)
     stage_processor = processor_for(processor, config)
     truncated = dict(processor.truncations)
@@ -130,19 +144,42 @@ def train_stage(
             ),
             dev=dev,
             folder=folder,
-            save=True,
-            record=_read_record(existing[-1]) if existing else None,
+            save=model.save_pretrained,
+            record=Record.load(checkpoint) if checkpoint else None,
             progress=progress,
+            stop=stop,
+            report_to=report_to,
         )
-        if existing:
-            _load(model, existing[-1])
-        if not loop.limits.reached(loop.record.usage):
-            loop.train(resume_from_checkpoint=str(existing[-1]) if existing else None)
+        if checkpoint:
+            _load(model, checkpoint)
+        if not loop.is_finished:
+            loop.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         record = loop.close()
-        _keep_best(model, folder, record)
+        best = record.best if config.keep_best else None
+        if best is not None and best.update != record.usage.updates:
+            _load(model, checkpoint_path(folder, best.update))
     model.train(False)
     cut = {key: n - truncated.get(key, 0) for key, n in processor.truncations.items()}
-    return make_result(record, best=record.best, truncations=cut)
+    return make_result(record, best=best, truncations=cut)
+
+
+def find_checkpoint(folder: Path, config: StageConfig, *, resume: bool) -> Path | None:
+    """The checkpoint that a stage goes on from; None to begin it.
+
+    Raises:
+        TrainingError: There are checkpoints, but the stage is not to be resumed.
+        CheckpointError: There are checkpoints, but none is whole.
+        ConfigError: The checkpoints are of other settings.
+    """
+    existing = checkpoints(folder)
+    if existing and not resume:
+        raise TrainingError(
+            f"{folder} already holds {existing[-1].name}; resume it, or choose another output_dir"
+        )
+    checkpoint = newest_whole(folder, keep_best=config.keep_best)
+    if checkpoint is not None:
+        config.check_same(checkpoint)
+    return checkpoint
 
 
 def composite_loss(model: Any, batch: Mapping[str, Any], num_items: Any) -> Tensor:
@@ -164,6 +201,8 @@ def make_result(
         flops=usage.flops,
         trained_parameters=record.trained_parameters,
         losses=tuple(record.losses),
+        bad_updates=tuple(record.bad_updates),
+        spikes=tuple(record.spikes),
         best=best,
         dev=tuple(record.dev),
         truncations=truncations,
@@ -211,16 +250,6 @@ def with_lengths(config: StageConfig, processor: LayAlignProcessor) -> StageConf
 
 
 @contextlib.contextmanager
-def preserved_random_state() -> Iterator[None]:
-    """Leave Python's, NumPy's and torch's random state as it was."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)
-
-
-@contextlib.contextmanager
 def activations_checkpointed(language_model: Any, config: StageConfig) -> Iterator[None]:
     """Recompute activations inside, if the stage asks for it."""
     if not config.gradient_checkpointing:
@@ -244,20 +273,5 @@ def _check_dtype(model: LayAlignModel, config: StageConfig) -> None:
         )
 
 
-def _read_record(folder: Path) -> Record:
-    try:
-        return Record.load(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder} is damaged ({error}); delete it to resume from the one before"
-        ) from error
-
-
 def _load(model: LayAlignModel, folder: Path) -> None:
     load_trained(model, read_weights(folder), folder)
-
-
-def _keep_best(model: LayAlignModel, folder: Path, record: Record) -> None:
-    best = record.best
-    if best is not None and best.update != record.usage.updates:
-        _load(model, folder / f"checkpoint-{best.update}")
