@@ -213,7 +213,7 @@ def test_mistakes(tiny: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"mean lengths of task are .0, 0, 0.; expected"):
         plan_training(Recipe.from_dict(tiny), setup, means={"task": (0, 0, 0)})
     tiny["model"]["language_model"] = "some/model"
-    with pytest.raises(ConfigError, match=r"not found: language model: some/model; give a config"):
+    with pytest.raises(ConfigError, match=r"the sizes of some/model are not known; give a config"):
         plan(tiny)
     with pytest.raises(ConfigError, match=r"no recipe 'paper_moth'.*did you mean 'paper_math'"):
         find_recipe("paper_moth")

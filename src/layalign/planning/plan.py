@@ -50,10 +50,9 @@ def plan_training(recipe: Recipe, setup: Setup, *, means: Means | None = None) -
         found = outline_run(method, folder=Path(folder))
         _assume(found.stages, means or {})
         if found.parameters is None:
-            unknown = [what for what in found.missing if not what.startswith("data: ")]
             raise ConfigError(
-                f"sizes are not known, not found: {', '.join(unknown)}; give a config.json, its "
-                "folder, or sizes in numbers with --encoder and --llm"
+                f"the sizes of {' and '.join(found.unknown)} are not known; give a config.json, "
+                "its folder, or sizes in numbers with --encoder or --llm"
             )
         stages = {s.name: estimate_stage(s, setup, dtype=dtype).to_dict() for s in found.stages}
     return {

@@ -17,6 +17,7 @@ _FROM = {
     "given": "mean, as given",
     "lengths": "all as long as allowed: an upper bound",
 }
+_UNITS = (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9))
 _LEGEND = (
     "Memory: GiB on each device for a pass over the longest examples. Update: seconds of one, the\n"
     "longer of computing and sending, which go on side by side. MFU: share of the devices' peak."
@@ -55,12 +56,17 @@ def _assumptions(plan: Mapping[str, Any]) -> list[str]:
 def _heading(name: str, stage: Mapping[str, Any]) -> str:
     count = "examples" if stage["examples"] is None else f"{stage['examples']:,.0f} examples"
     lengths = "+".join(f"{tokens:.4g}" for tokens in stage["mean"])
-    total = "" if stage["flops"] is None else f", {stage['flops'] / 1e18:,.3g} EFLOP in all"
+    total = "" if stage["flops"] is None else f", {_operations(stage['flops'])} in all"
     return (
         f"{name}: {count} of {lengths} tokens in encoder, prompt and target "
         f"({_FROM[stage['tokens_from']]}), "
-        f"{stage['operations_per_example'] / 1e12:,.3g} TFLOP each{total}"
+        f"{_operations(stage['operations_per_example'])} each{total}"
     )
+
+
+def _operations(count: float) -> str:
+    unit, size = next((unit for unit in _UNITS if count >= unit[1]), _UNITS[-1])
+    return f"{count / size:,.3g} {unit}"
 
 
 def _memory(rows: list[Mapping[str, Any]]) -> Table:
@@ -97,4 +103,6 @@ def _total(total: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _figure(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,.1f}"
+    if value is None:
+        return "unknown"
+    return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"

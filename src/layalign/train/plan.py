@@ -89,6 +89,9 @@ class RunOutline(NamedTuple):
     sources: list[Values]
     missing: list[str]
 
+    unknown: list[str]
+    """Backbones whose sizes are not known, by name."""
+
 
 def outline_run(method: MethodPlan, *, folder: Path) -> RunOutline:
     """Read what there is of a run's data and configurations.
@@ -122,6 +125,7 @@ def outline_run(method: MethodPlan, *, folder: Path) -> RunOutline:
         parameters=None if model is None else _parameters(model, method),
         sources=[read.to_dict() for read in reads],
         missing=missing,
+        unknown=[name for (name, _), path in zip(local, folders, strict=True) if not path],
     )
 
 
