@@ -160,5 +160,7 @@ def test_one_that_is_told_languages(tmp_path: Path) -> None:
 
 
 def test_what_is_no_translator(tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match=r"cannot load the translator .*none.*encoder-decoder"):
+    with pytest.raises(
+        BackboneError, match=r"cannot load the encoder-decoder that translates .*none"
+    ):
         load_translator(str(tmp_path / "none"))

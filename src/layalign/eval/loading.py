@@ -128,7 +128,7 @@ def load_translator(name_or_path: str, **options: Any) -> SequenceToSequence:
     """
     from transformers import AutoModelForSeq2SeqLM
 
-    model = load_model(AutoModelForSeq2SeqLM, name_or_path, "translator")
+    model = load_model(AutoModelForSeq2SeqLM, name_or_path, "encoder-decoder that translates")
     return SequenceToSequence(_on_gpu(model), load_tokenizer(name_or_path), **options)
 
 
