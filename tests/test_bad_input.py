@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,3 +133,37 @@ def test_an_interrupted_run_with_damaged_results(recipe: Path, capsys: Captured)
     out.mkdir()
     (out / "summary.json").write_text(json.dumps([]))
     check(f"train {recipe} --resume", 1, "summary.json is damaged .*; delete it", capsys)
+
+
+def test_standard_input_in_another_encoding(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8"))
+    check("generate checkpoint -", 1, "standard input is no utf-8 text", capsys)
+
+
+def test_names_of_files_do_not_reach_the_terminal_as_they_are(
+    folder: Path, capsys: Captured
+) -> None:
+    check(
+        "train 'a\x1b[31m.yaml'", USAGE_STATUS, r"error: a\\x1b\[31m.yaml: cannot be read", capsys
+    )
+
+
+def test_aliases_that_stand_for_more_than_fits_in_memory(folder: Path, capsys: Captured) -> None:
+    lines = ["- &a0 [" + "x," * 9 + "]"]
+    lines += [f"- &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 20)]
+    (folder / "r.yaml").write_text("model:\n" + "\n".join(lines), encoding="utf-8")
+    check("train r.yaml", USAGE_STATUS, "model is .*; expected a mapping of settings", capsys)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize(
+    ("output", "status", "line"), [(">/dev/full", 1, "free space"), (">&-", 0, "")]
+)
+def test_output_that_takes_nothing(output: str, status: int, line: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m layalign models list {output}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False)
+    assert line in done.stderr
+    assert "--debug" not in done.stderr

@@ -91,7 +91,7 @@ def test_a_damaged_set(tmp_path: Path) -> None:
         load_examples(DataSource(hub=hub, split="test", format="mgsm", language="sw"))
 
 
-@pytest.mark.parametrize("place", ["../secret.jsonl", "{}/secret.jsonl", "./../secret.jsonl"])
+@pytest.mark.parametrize("place", ["../secret.jsonl", "{}/secret.jsonl", "file://{}/secret.jsonl"])
 def test_files_that_are_not_the_sets_own(tmp_path: Path, place: str) -> None:
     hub = hub_set(tmp_path / "mgsm", [{"question": "a", "answer": 1}])
     (tmp_path / "secret.jsonl").write_text('{"text": "secret"}', encoding="utf-8")

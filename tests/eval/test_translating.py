@@ -168,7 +168,5 @@ def test_one_that_is_told_languages(tmp_path: Path) -> None:
 def test_what_is_no_translator(tmp_path: Path, tiny_language_model: Path) -> None:
     for place in (tmp_path / "none", tiny_language_model):
         for use in (load_translator, lambda name: check_translator(name, ["sw"])):
-            with pytest.raises(
-                BackboneError, match=r"cannot load the translator .*encoder-decoder"
-            ):
+            with pytest.raises(BackboneError, match="cannot load the encoder-decoder that"):
                 use(str(place))

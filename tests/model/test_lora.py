@@ -114,6 +114,16 @@ def test_damaged_loras(base: Path, tmp_path: Path) -> None:
         load_language_model(str(lora))
 
 
+def test_loras_that_are_their_own_base(tmp_path: Path) -> None:
+    for name, base in (("one", "two"), ("two", "one"), ("self", "self")):
+        (tmp_path / name).mkdir()
+        config = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / base)}
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps(config))
+    for name in ("one", "self"):
+        with pytest.raises(BackboneError, match="is its own base, through"):
+            load_language_model(str(tmp_path / name))
+
+
 def test_tokenizers_come_from_where_the_weights_do(base: Path, tmp_path: Path) -> None:
     lora = tmp_path / "checkpoint" / "language_model"
     store_lora(base, lora)

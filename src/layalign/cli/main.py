@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import logging
 import os
@@ -122,7 +123,7 @@ def _run(args: argparse.Namespace) -> int:
     """Run the chosen command, turning every error into one line and a status."""
     try:
         status = int(args.run(args))
-        sys.stdout.flush()  # here, so that a reader who has left is noticed here
+        print(end="", flush=True)  # here, so that a reader who has left is noticed here
     except LayAlignError as error:
         return _fail(str(error), error.exit_code)
     except StopError as error:
@@ -134,11 +135,16 @@ def _run(args: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        if isinstance(error, OSError) and error.strerror and error.filename is not None:
-            return _fail(f"{error.filename}: {error.strerror}; check path and permissions", 1)
-        what = f"unexpected {type(error).__name__}: {error}"
-        return _fail(f"{what}; run again with --debug for the traceback", 1)
+        return _fail(_in_words(error), 1)
     return status
+
+
+def _in_words(error: Exception) -> str:
+    """What is said of an error that is not one of ours."""
+    if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+        where = error.filename or "output"
+        return f"{where}: {error.strerror}; check path, permissions and free space"
+    return f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback"
 
 
 def _fail(message: str, status: int) -> int:

@@ -14,6 +14,7 @@ from layalign.data.lines import check_file
 from layalign.data.rows import Row
 from layalign.errors import DataError, reason
 
+_REMOTE = ("hf://", "https://", "http://")
 _BATCH = 1000  # rows of a Parquet file in memory
 
 
@@ -50,8 +51,11 @@ def _check_inside(hub: str, data_files: Mapping[Any, Sequence[str]] | None) -> N
     """Refuse a set whose description names files of this machine that are not the set's own."""
     folder = Path(hub).absolute()
     for file in chain(*(data_files or {}).values()):
-        is_local = "://" not in file
-        if is_local and folder not in Path(os.path.normpath(Path(file).absolute())).parents:
+        if "://" in file or "::" in file:  # "file://" and chains of protocols lead anywhere
+            is_allowed = file.startswith(_REMOTE) and "::" not in file
+        else:
+            is_allowed = folder in Path(os.path.normpath(Path(file).absolute())).parents
+        if not is_allowed:
             raise DataError(f"it names {file!r}, which is not among its own files")
 
 

@@ -29,6 +29,7 @@ from layalign.model.tokenizers import load_tokenizer
 from layalign.processing import LayAlignProcessor
 
 Model = TypeVar("Model", bound=PreTrainedModel)
+_TRANSLATOR = "encoder-decoder that translates"
 
 
 def load_systems(
@@ -131,7 +132,7 @@ def load_translator(name_or_path: str, **options: Any) -> SequenceToSequence:
     Raises:
         LayAlignError: There is none, or it is no such model.
     """
-    model = load_model(AutoModelForSeq2SeqLM, name_or_path, "translator")
+    model = load_model(AutoModelForSeq2SeqLM, name_or_path, _TRANSLATOR)
     return SequenceToSequence(_on_gpu(model), load_tokenizer(name_or_path), **options)
 
 
@@ -145,10 +146,10 @@ def check_translator(name_or_path: str, languages: Iterable[str]) -> None:
     Raises:
         LayAlignError: There is none, it is no such model, or it does not know a language.
     """
-    config = load_config(name_or_path, "translator")
+    config = load_config(name_or_path, _TRANSLATOR)
     if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
         raise BackboneError(
-            f"cannot load the translator {name_or_path!r}: its family is {config.model_type}; "
+            f"cannot load the {_TRANSLATOR} {name_or_path!r}: its family is {config.model_type}; "
             "expected a folder or hub id of an encoder-decoder model"
         )
     check_languages(load_tokenizer(name_or_path), languages)
