@@ -16,6 +16,7 @@ from layalign.cli import (
     compare,
     convert,
     data,
+    demo,
     evaluate,
     generate,
     inspect,
@@ -30,7 +31,7 @@ from layalign.errors import LayAlignError
 
 COMMANDS = (
     *(quickstart, data, train, compare, evaluate, analyze, report),
-    *(generate, serve, models, inspect, convert),
+    *(generate, serve, demo, models, inspect, convert),
 )
 INTERRUPTED = 130
 BROKEN_PIPE = 141
