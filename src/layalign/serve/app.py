@@ -179,8 +179,9 @@ async def complete(request: Request) -> Response:
     return await _answer(request, asked, prompts, CompletionReply, name)
 
 
+@demo.get("/")
 @demo.get("/{name}")
-async def page(name: str) -> FileResponse:
+async def page(name: str = "") -> FileResponse:
     """The page to try the checkpoint on; it loads nothing from anywhere else."""
     if name not in PAGES:
         raise HTTPException(404, "Not Found")
