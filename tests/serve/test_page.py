@@ -89,7 +89,7 @@ def test_both_answers_and_what_was_used(opened: Chrome, server: LiveServer) -> N
     until(lambda: find(opened, "used").is_displayed())
     assert len(opened.find_elements("css selector", "#tokens li")) == 5  # with <s> and </s>
     assert len(opened.find_elements("css selector", "#layers li")) == 2
-    assert len(opened.find_elements("css selector", "#mixing tr")) == 2
+    assert len(opened.find_elements("css selector", "#mixing tr")) == 3
 
 
 def test_one_model_alone_and_stopping(opened: Chrome, server: LiveServer) -> None:
@@ -132,6 +132,7 @@ def test_scripts_on_a_phone(opened: Chrome, language: str, tmp_path: Path) -> No
     assert wide == seen <= 390
     direction = find(opened, "question").value_of_css_property("direction")
     assert direction == ("rtl" if language == "ar" else "ltr")
+    assert find(opened, "tokens").value_of_css_property("direction") == direction
     assert opened.save_screenshot(str(tmp_path / f"{language}.png"))
     opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

@@ -69,21 +69,32 @@ function shaded(tag, text, shade, note) {
   return element;
 }
 
-const percent = (value) => (100 * value).toFixed(0);
+const percent = (value) => (100 * value).toFixed(value < 0.1 ? 1 : 0);
+
+function headed(row, text, scope) {
+  const head = document.createElement("th");
+  head.scope = scope;
+  head.textContent = text;
+  row.append(head);
+  return row;
+}
 
 function showUsed(found) {
+  byId("tokens").dir = getComputedStyle(byId("question")).direction;
   byId("tokens").replaceChildren(...found.tokens.map((token, i) => shaded("li", token || "·", found.used[i], percent(found.used[i]))));
   const most = Math.max(...found.shares, 1e-9);
   byId("layers").replaceChildren(...found.layers.map((layer, i) => shaded("li", layer, found.shares[i] / most, percent(found.shares[i]))));
   const largest = Math.max(...found.mixing.flat().map(Math.abs), 1e-9);
   byId("mixing").replaceChildren(...found.mixing.map((weights, i) => {
-    const row = document.createElement("tr");
-    const head = document.createElement("th");
-    head.scope = "row";
-    head.textContent = found.layers[i];
-    row.append(head, ...weights.map((weight) => shaded("td", weight.toFixed(2), Math.abs(weight) / largest)));
+    const row = headed(document.createElement("tr"), found.layers[i], "row");
+    row.append(...weights.map((weight) => shaded("td", weight.toFixed(2), Math.abs(weight) / largest)));
     return row;
   }));
+  if (found.mixing[0]?.length === found.encoder_layers.length) {
+    const top = document.createElement("tr");
+    ["", ...found.encoder_layers].forEach((layer) => headed(top, layer, "col"));
+    byId("mixing").prepend(top);
+  }
   byId("used").hidden = false;
 }
 
