@@ -151,7 +151,7 @@ def flood(url: str) -> str:
 
 def _body(**settings: Any) -> bytes:
     messages = [{"role": "user", "content": "How many?"}]
-    return json.dumps({"messages": messages, "max_tokens": 16, **settings}).encode()
+    return json.dumps({"messages": messages, **settings}).encode()
 
 
 def hostile(

@@ -19,6 +19,7 @@ from layalign.cli import (
     compare,
     convert,
     data,
+    demo,
     evaluate,
     export,
     generate,
@@ -36,7 +37,7 @@ from layalign.errors import LayAlignError, StopError
 
 COMMANDS = (
     *(quickstart, data, plan, train, status, compare, evaluate, analyze, report),
-    *(generate, chat, serve, export, models, inspect, convert, bench),
+    *(generate, chat, serve, demo, export, models, inspect, convert, bench),
 )
 INTERRUPTED = 130
 BROKEN_PIPE = 141

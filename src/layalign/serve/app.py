@@ -7,18 +7,27 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import (
+    FileResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.exceptions import HTTPException
 
+from layalign.analysis.weights import Weights
 from layalign.errors import ConfigError, LayAlignError
-from layalign.eval.systems import BARE
+from layalign.eval.systems import BARE, LAYALIGN, LayAlignSystem
 from layalign.fields import from_mapping
 from layalign.serve.engine import ClosingError, Engine, QueueFullError
 from layalign.serve.guards import TooLargeError
+from layalign.serve.insight import insight
 from layalign.serve.jobs import Piece, Prompt
 from layalign.serve.metrics import Metrics
 from layalign.serve.pending import Pending
@@ -35,6 +44,12 @@ from layalign.serve.schema import AnyRequest, ChatRequest, CompletionRequest
 
 T = TypeVar("T", bound=AnyRequest)
 router = APIRouter()
+demo = APIRouter()
+
+PAGES = {"": "index.html", "page.css": "page.css", "page.js": "page.js"}
+_OWN_ONLY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,8 @@ class Service:
     reader: Reader
     models: dict[str, str]
     """Names that clients know, and the systems behind them; the first is the default."""
+    weights: Weights | None
+    """What the page shows of the checkpoint."""
 
     def choose(self, asked: AnyRequest) -> tuple[str, str]:
         """Name and system of the model that a request is for.
@@ -59,13 +76,21 @@ class Service:
         return name, BARE if asked.layalign == "off" else self.models[name]
 
 
-def make_app(engine: Engine, metrics: Metrics, name: str, *, drain: float | None = None) -> FastAPI:
+def make_app(
+    engine: Engine,
+    metrics: Metrics,
+    name: str,
+    *,
+    weights: Weights | None = None,
+    drain: float | None = None,
+) -> FastAPI:
     """Build the application around an engine, which runs as long as the application does.
 
     Args:
         engine: Not started yet.
         metrics: That the engine tells of its jobs.
         name: What clients call the model; the bare language model is ``NAME-bare``.
+        weights: The checkpoint's mixing weights; with them there is a page to try it on.
         drain: Seconds that answers under way are given when the application ends; None for no end.
     """
 
@@ -80,8 +105,10 @@ def make_app(engine: Engine, metrics: Metrics, name: str, *, drain: float | None
     metrics.watch(engine)
     # Their pages load scripts from elsewhere.
     app = FastAPI(title="layalign", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.service = Service(engine, metrics, Reader(engine.systems), models)
+    app.state.service = Service(engine, metrics, Reader(engine.systems), models, weights)
     app.include_router(router)
+    if weights is not None:
+        app.include_router(demo)
     app.add_exception_handler(LayAlignError, _refused)
     app.add_exception_handler(HTTPException, _failed)
     return app
@@ -150,6 +177,34 @@ async def complete(request: Request) -> Response:
     name, system = service.choose(asked)
     prompts = await run_in_threadpool(read, system)
     return await _answer(request, asked, prompts, CompletionReply, name)
+
+
+@demo.get("/")
+@demo.get("/{name}")
+async def page(name: str = "") -> FileResponse:
+    """The page to try the checkpoint on; it loads nothing from anywhere else."""
+    if name not in PAGES:
+        raise HTTPException(404, "Not Found")
+    file = Path(__file__).parent / "page" / PAGES[name]
+    return FileResponse(file, headers={"Content-Security-Policy": _OWN_ONLY})
+
+
+@demo.post("/used")
+async def used(request: Request) -> Json:
+    """What LayAlign makes of a question."""
+    asked = await _body(request, ChatRequest)
+    service = _service(request)
+    system, weights = service.engine.systems[LAYALIGN], service.weights
+    assert isinstance(system, LayAlignSystem)
+    assert weights is not None
+    turns = [message.turn() for message in asked.messages]
+    prompt = await run_in_threadpool(
+        lambda: service.engine.prompt(
+            LAYALIGN, service.reader.chat(LAYALIGN, turns, language=asked.language)
+        )
+    )
+    found = service.engine.call(lambda: insight(system, prompt.feature, weights))
+    return await asyncio.wrap_future(found)
 
 
 async def _answer(

@@ -7,8 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import TypeVar
 
 from transformers import PreTrainedConfig
 
@@ -20,6 +22,9 @@ from layalign.serve.jobs import Job, Listener, Prompt
 from layalign.serve.lane import Lane, expire, give_up
 from layalign.serve.rows import check_cache, prompt_length
 from layalign.serve.sampling import Sampling
+
+T = TypeVar("T")
+_CLOSING = "the server is shutting down and takes no more requests"
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +112,7 @@ class Engine:
             check_cache(_language_config(system))
         self._lanes = {name: Lane(system) for name, system in self.systems.items()}
         self._waiting: deque[Job] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._on_end = on_end
@@ -192,12 +198,33 @@ class Engine:
             raise DataError(f"{len(jobs)} answers are asked for at once; expected at most {most}")
         with self._changed:
             if not self.is_alive:
-                raise ClosingError("the server is shutting down and takes no more requests")
+                raise ClosingError(_CLOSING)
             if len(self._waiting) + len(jobs) > most:
                 raise QueueFullError(len(self._waiting), self._retry_after())
             self._waiting.extend(jobs)
             self._changed.notify()
         return jobs
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Run something with the models on the engine's thread, between two tokens.
+
+        Raises:
+            ClosingError: The engine is closing.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except Exception as error:
+                future.set_exception(error)
+
+        with self._changed:
+            if not self.is_alive:
+                raise ClosingError(_CLOSING)
+            self._calls.append(run)
+            self._changed.notify()
+        return future
 
     def _job(self, prompt: Prompt, sampling: Sampling, listener: Listener) -> Job:
         system = self.systems[prompt.system]
@@ -257,6 +284,8 @@ class Engine:
     def _turn(self) -> None:
         """Let jobs leave and join, and add one token to every answer."""
         self._sweep()
+        if self._calls:
+            self._calls.popleft()()
         for name, jobs in self._next().items():
             self._lanes[name].admit(jobs)
             self._note(jobs)
@@ -268,7 +297,7 @@ class Engine:
     def _wait(self) -> bool:
         """Sleep until there is something to do; False when there never will be again."""
         with self._changed:
-            while not self._waiting and not self.running:
+            while not self._waiting and not self._calls and not self.running:
                 if self._closing:
                     return False
                 self._changed.wait()

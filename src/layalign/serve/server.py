@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import uvicorn
 
+    from layalign.analysis.weights import Weights
     from layalign.eval.systems import BatchedSystem
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def serve(
     allow_anyone: bool = False,
     limits: Limits | None = None,
     drain: float = 30.0,
+    page: bool = False,
 ) -> None:
     """Load a checkpoint, or a plain language model, and answer requests until a signal comes.
 
@@ -61,6 +63,7 @@ def serve(
         allow_anyone: Listen to other machines without a key.
         limits: How much is done at once.
         drain: Seconds that answers under way are given at the end.
+        page: Whether there is a page at ``/`` to try the checkpoint on.
 
     Raises:
         ConfigError: The address is open to others, and there is no key.
@@ -74,12 +77,20 @@ def serve(
             "anyone in with --allow-anyone"
         )
     with _listen(host, port) as listener:
+        from layalign.analysis.weights import read_weights
         from layalign.eval.loading import load_systems
 
+        weights = read_weights(checkpoint) if page else None
         systems = load_systems(checkpoint)
         name = name or Path(fspath(checkpoint)).name
         server = make_server(
-            systems, name, limits, api_key=api_key, is_local=_is_local(host), drain=drain
+            systems,
+            name,
+            limits,
+            api_key=api_key,
+            is_local=_is_local(host),
+            drain=drain,
+            weights=weights,
         )
         listener.listen()  # from here on clients wait, and are not refused
         logger.info("serving %s at %s", name, url(listener))
@@ -94,6 +105,7 @@ def make_server(
     api_key: str | None = None,
     is_local: bool = True,
     drain: float = 30.0,
+    weights: Weights | None = None,
 ) -> uvicorn.Server:
     """Put engine, application and HTTP server together; ``run(sockets=[…])`` starts them.
 
@@ -105,6 +117,7 @@ def make_server(
         is_local: Whether only this machine is listened to. Then requests that name another host
             are refused, so that no page in a browser can pass itself off as this one.
         drain: Seconds that answers under way are given at the end.
+        weights: The checkpoint's mixing weights; with them there is a page to try it on.
     """
     import uvicorn
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -113,7 +126,7 @@ def make_server(
     from layalign.serve.metrics import Metrics
 
     limits, metrics = limits or Limits(), Metrics()
-    app = make_app(Engine(systems, limits, on_end=metrics.ended), metrics, name)
+    app = make_app(Engine(systems, limits, on_end=metrics.ended), metrics, name, weights=weights)
     if is_local:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_HOSTS))
     guard = Guard(app, api_key=api_key, max_bytes=MAX_BYTES, seconds=limits.timeout + GRACE)
