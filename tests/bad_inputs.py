@@ -14,12 +14,12 @@ import torch
 
 from damage import Prepare, edited, halved, inside, removed, reweighed, written
 from factories import make_processor, make_tokenizer
+from layalign.chat_format import chat_prompt_template
 from layalign.data import DataSource, Example, load_examples, read_jsonl
 from layalign.errors import CheckpointError, ConfigError, DataError, LayAlignError
 from layalign.eval import evaluate_checkpoint
 from layalign.generation import generate
 from layalign.model import LayAlignConfig, LayAlignModel
-from layalign.processing import chat_prompt_template
 from layalign.train import StageConfig
 
 FAILED, USAGE_STATUS = 1, 2

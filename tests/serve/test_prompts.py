@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from factories import make_model, make_processor, make_tokenizer
+from layalign.chat_format import chat_prompt_template
 from layalign.errors import DataError
 from layalign.eval.loading import make_systems
 from layalign.eval.systems import BARE, LAYALIGN
-from layalign.processing import chat_prompt_template
 from layalign.serve.prompts import Reader, Turn, conversation
 from serving import make_tiny_systems
 

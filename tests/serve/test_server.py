@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,7 @@ def test_answers_that_take_too_long() -> None:
             thread = threading.Thread(target=lambda: found.append(send(server, body)))
             thread.start()
             until(lambda: server.engine.waiting == 2)
+            time.sleep(0.1)
         with pytest.raises(openai.APIError, match="longer than the server allows"):
             list(stream)
         thread.join()

@@ -136,7 +136,7 @@ def test_the_language_model_as_it_is(make: Callable[..., Values], root: Path) ->
     assert summary.stages == {}
     assert summary.checkpoint == str(root / "language_model")
     left = {p.name for p in Path(summary.output_dir).iterdir()}
-    assert left == {"predictions", "recipe.yaml", "summary.json"}
+    assert left == {"predictions", "recipe.yaml", "status.json", "summary.json"}
     source = values["data"]["evaluation"][0]["path"]
     again = evaluate_checkpoint(
         summary.checkpoint,
@@ -188,8 +188,16 @@ def test_a_translator_by_name(make: Callable[..., Values], root: Path, tmp_path:
     [
         ("layalign", {"lora": {"targets": ["no_proj"]}}, r"lora\.targets names no_proj"),
         ("layalign", {"language_layers": [7]}, "language_layers is"),
-        ("translate_test", {}, r"cannot load the translator .*: its family is llama; expected"),
-        ("mindmerger_hard", {}, r"cannot load the translator .*: its family is llama; expected"),
+        (
+            "translate_test",
+            {},
+            r"cannot load the encoder-decoder .*: its family is llama; expected",
+        ),
+        (
+            "mindmerger_hard",
+            {},
+            r"cannot load the encoder-decoder .*: its family is llama; expected",
+        ),
     ],
 )
 def test_what_cannot_work_shows_before_training(

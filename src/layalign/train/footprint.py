@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from layalign.model import LayAlignModel
 from layalign.model.lora import lora_layers
 from layalign.model.parts import LORA, count_by_part, part_of
+from layalign.model.projections import is_cheaper_merged
 from layalign.train.stages import StageConfig
 
 _FLOAT = 4  # bytes of float32, in which everything is trained
@@ -72,15 +73,19 @@ def stage_memory(
     With ``b`` bytes in the arithmetic type, ``B`` examples per forward pass, every one as long as
     the longest, the activations are::
 
-        B * (seq_len * layers + 4 * seq_len * d_llm + enc_len * encoder + logits)
+        B * (seq_len * layers + 4 * seq_len * d_llm + enc_len * encoder + logits) + products
         layers  = n_llm_layers * (8 * d_llm + b * (4 * d_query + d_query + 3 * d_ff))
         encoder = b * (d_enc * (1 + n_enc_used + 2 * n_fused) + adapter_width
+                       + n_fused * d_kv with a scalar gate
                        + 2 * n_fused * (d_kv + aligner_width + d_llm with the aligner mlp))
-        logits  = target_len * vocabulary * (b + 8)
+        logits  = target_len * vocabulary * 2 * b
+        products = b * 2 * n_fused * d_kv * d_in
 
     ``d_query`` and ``d_kv`` are heads times head size. In a layer, the two norms keep their input
     in float32; attention its queries, keys, values and output and the fusion its own; the
-    feed-forward part three tensors. Frozen weights need no inputs kept. With gradient checkpointing
+    feed-forward part three tensors. Logits have a gradient of their size while everything else is
+    still there. The products are those of the aligner's last layer, which reads ``d_in``, with the
+    projections, where they are made (never with a LoRA). Frozen weights need no inputs kept. With gradient checkpointing
     a layer keeps ``b * d_llm`` a position, and one layer at a time all of it. If ``b`` is 2, the
     trained parameters are kept once more in that type.
 
@@ -102,21 +107,27 @@ def stage_memory(
     size = arithmetic_size(config, text, dtype)
     n_fused = len(own.language_layers)
     aligned = (own.aligner_width or 0) + (own.d_llm if own.aligner == "mlp" else 0)
+    d_kv = heads_width(text, "num_key_value_heads")
     encoder = size * (
         own.d_enc * ((own.adapter != "none") + own.n_mixed + 2 * n_fused)
         + (own.adapter_width or 0)
-        + 2 * n_fused * (heads_width(text, "num_key_value_heads") + aligned)
+        + n_fused * d_kv * (own.gate == "scalar")
+        + 2 * n_fused * (d_kv + aligned)
     )
     trained = sum(model.get_parameter(name).numel() for name in model.trainable_names())
     extra = heads_width(text) * size if n_fused else 0
     extra += own.d_llm * size if own.gate == "hidden" else 0
     if own.lora is not None:
         extra += _lora_bytes(model.language_model, own.lora) // own.n_llm_layers
-        read = own.d_llm + own.lora["dora"] * 2 * heads_width(text, "num_key_value_heads")
+        read = own.d_llm + own.lora["dora"] * 2 * d_kv
         encoder += 2 * n_fused * _FLOAT * read
     given = lengths if own.adapter != "none" else replace(lengths, encoder=0)
     kept = _language_model_bytes(text, config, given, size, extra=extra)
     activations = config.examples_per_forward * (kept + lengths.encoder * encoder)
+    tokens = config.examples_per_forward * lengths.encoder
+    last = model.aligner.last if model.aligner is not None and own.lora is None else None
+    if last is not None and is_cheaper_merged(last, d_kv, tokens):
+        activations += size * 2 * n_fused * d_kv * last.in_features
     counts = count_by_part(model.named_parameters())
     stored = sum(
         counts[name] * _stored_size(getattr(model, name), dtype)
@@ -189,7 +200,7 @@ def _language_model_bytes(
     position = layers * layer
     if config.gradient_checkpointing:
         position = layers * size * width + layer
-    logits = lengths.target * text.vocab_size * (size + 2 * _FLOAT)
+    logits = lengths.target * text.vocab_size * 2 * size
     return int(lengths.sequence * (position + _FLOAT * width) + logits)
 
 
