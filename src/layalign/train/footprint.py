@@ -85,9 +85,9 @@ def stage_memory(
     in float32; attention its queries, keys, values and output and the fusion its own; the
     feed-forward part three tensors. Logits have a gradient of their size while everything else is
     still there. The products are those of the aligner's last layer, which reads ``d_in``, with the
-    projections, where they are made (never with a LoRA). Frozen weights need no inputs kept. With gradient checkpointing
-    a layer keeps ``b * d_llm`` a position, and one layer at a time all of it. If ``b`` is 2, the
-    trained parameters are kept once more in that type.
+    projections, where they are made (never with a LoRA). Frozen weights need no inputs kept. With
+    gradient checkpointing a layer keeps ``b * d_llm`` a position, and one layer at a time all of
+    it. If ``b`` is 2, the trained parameters are kept once more in that type.
 
     The 1 is the adapter, the others are 0 where there is no such layer; a mean of encoder states
     counts as one. Gates that depend on the hidden state keep it, ``b * d_llm`` a layer. A LoRA
