@@ -145,10 +145,13 @@ def second_process(ground: Ground, out: Path, chance: random.Random) -> str:
 def worker_killed(ground: Ground, out: Path, chance: random.Random) -> str:
     """A comparison loses the process that trains."""
     words = ["compare", str(RECIPE), "--methods", "layalign", "--seeds", "1", "--quiet"]
+    words += ["--budget", "32"]
     words += [*ground.overrides(), "--output", str(out)]
     child = ground.command(out.name, words)
     while not (found := list(out.rglob("task/checkpoint-*"))) and not child.wait(0.01):
         pass
+    if not found:
+        raise LostError(child.ended().said)
     cell = found[0].parents[1]
     os.kill(json.loads((cell / "status.json").read_text())["pid"], signal.SIGKILL)
     ended = child.ended()
