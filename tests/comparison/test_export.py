@@ -66,7 +66,7 @@ def test_markdown_is_the_papers_table_in_words() -> None:
     assert text.startswith("# small, 2e+15 FLOPs each\n")
     assert "| Method | en | sw | th | avg all | avg never trained |" in text
     assert "| Bare LLM | -7.5 [-12, -3] worse |" in text
-    assert "| Method | Trained parameters | Translations, s |" in text
+    assert "| Method | Trained parameters | Translated, s |" in text
     assert "| Bare LLM | 134,515,008 |  |" in text
     assert "| LayAlign |  | 12 |" in text
     assert "over questions and seeds" in text
@@ -95,6 +95,12 @@ def test_a_terminal_shows_every_method(n_methods: int) -> None:
     assert ("points over LayAlign" in shown) == (n_methods == 2)
     for found in table["methods"].values():
         assert found["label"] in shown
+
+
+def test_a_narrow_terminal_cuts_no_figure() -> None:
+    console = Console(width=60, record=True, file=io.StringIO())
+    print_table(console, make_table())
+    assert "…" not in console.export_text()
 
 
 def test_many_languages_are_rows() -> None:

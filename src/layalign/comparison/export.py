@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +18,7 @@ _COLUMNS = (
 _COSTS = (
     ("trained_parameters", "Trained parameters", "{:,.0f}"),
     ("training_seconds", "Training, s", "{:.0f}"),
-    ("translation_seconds", "Translations, s", "{:.0f}"),
+    ("translation_seconds", "Translated, s", "{:.0f}"),
     ("tokens_per_second", "Tokens/s", "{:.0f}"),
     ("relative_speed", "Speed / bare", "{:.2f}"),
     ("peak_memory_gib", "Memory, GiB", "{:.1f}"),
@@ -94,7 +94,8 @@ def print_table(console: Console, table: Values) -> None:
         console.print(f"{title(table)}: {heading}", style="italic", highlight=False, markup=False)
         shown = Table(box=SIMPLE_HEAD, pad_edge=False)
         for number, column in enumerate(header):
-            shown.add_column(column, justify="right" if number else "left")
+            side: Literal["left", "right"] = "right" if number else "left"
+            shown.add_column(column, justify=side, no_wrap=not number, overflow="fold")
         for row in rows:
             shown.add_row(*(cell.replace("] ", "]\n") for cell in row))
         console.print(shown)
