@@ -34,6 +34,7 @@ from layalign.cli import (
 )
 from layalign.cli.parser import Parser
 from layalign.errors import LayAlignError, StopError
+from layalign.memory import keep_freed_memory
 
 COMMANDS = (
     *(quickstart, data, plan, train, status, compare, evaluate, analyze, report),
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     _prepare(args)
+    if argv is None:  # the process is ours
+        keep_freed_memory()
     level = logging.DEBUG if args.debug else logging.ERROR if args.quiet else logging.INFO
     with _logged(level):
         return int(args.run(args)) if args.debug else _run(args)
