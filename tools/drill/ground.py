@@ -185,11 +185,13 @@ def result_of(out: Path) -> dict[str, Any]:
     """Weights, losses and answers of a finished run."""
     summary = json.loads((out / "summary.json").read_text())
     stages = {n: s["losses"] for n, s in summary["stages"].items() if "losses" in s}
+    tuned = out / "language_model" / "model.safetensors"
     files = sorted((out / "predictions").glob("*.jsonl"))
     rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     return {
         "weights": sha256(out / "model.safetensors"),
-        "language model": sha256(out / "language_model" / "model.safetensors"),
+        # Runs of a comparison share one that is elsewhere.
+        "language model": sha256(tuned) if tuned.exists() else None,
         "losses": stages,
         "answers": sorted((row["index"], row["output"]) for row in rows),
     }

@@ -145,7 +145,7 @@ def second_process(ground: Ground, out: Path, chance: random.Random) -> str:
 def worker_killed(ground: Ground, out: Path, chance: random.Random) -> str:
     """A comparison loses the process that trains."""
     words = ["compare", str(RECIPE), "--methods", "layalign", "--seeds", "1", "--quiet"]
-    words += ["--budget", "32"]
+    words += ["--budget", "64", "--set", "comparison.shares={translation: 1, task: 1}"]
     words += [*ground.overrides(), "--output", str(out)]
     child = ground.command(out.name, words)
     while not (found := list(out.rglob("task/checkpoint-*"))) and not child.wait(0.01):
