@@ -28,6 +28,7 @@ from layalign.model.checkpoint import describe
 from layalign.model.states import open_state
 from layalign.train import Recipe, load_recipe
 
+DEEP = (pytest.mark.slow, pytest.mark.deep)
 HEALTH = (HealthCheck.too_slow, HealthCheck.large_base_example)
 
 texts = st.text(st.characters(codec=None), max_size=40)
@@ -212,7 +213,7 @@ CHECKS: dict[Callable[[Any, Path], None], st.SearchStrategy[Any]] = {
 
 
 @pytest.mark.filterwarnings("ignore")  # transformers remarks on values in configurations
-@pytest.mark.parametrize("examples", [60, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [60, pytest.param(500, marks=DEEP)])
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_nothing_else_comes_out(
     check: Callable[[Any, Path], None], examples: int, tmp_path: Path, tiny_checkpoint: Path

@@ -21,6 +21,7 @@ MEBIBYTE = 1 << 20
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.deep,
     pytest.mark.skipif(not psutil.POSIX, reason="counts file handles as POSIX systems do"),
 ]
 

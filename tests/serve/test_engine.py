@@ -69,6 +69,7 @@ def test_answers_are_those_of_offline_generation(family: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("family", sorted(LANGUAGE_MODELS))
 def test_all_families(family: str) -> None:
     check_against_offline(make_tiny_systems(make_model(family, gate=GATE)), count=20)
@@ -80,6 +81,7 @@ def test_switches(switch: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("switch", sorted(SWITCHES))
 def test_all_switches(switch: str) -> None:
     check_against_offline(make_tiny_systems(make_model(gate=GATE, **SWITCHES[switch])), count=20)
