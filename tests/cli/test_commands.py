@@ -116,12 +116,13 @@ def test_evaluate_tasks(
     assert main([*argv, "--json"]) == 2
     assert "already holds an evaluation" in capsys.readouterr().err
     assert main([*argv, "--json", "--resume"]) == 0
-    assert (
-        json.loads(capsys.readouterr().out)["tasks"]["word_problems"]["systems"]["LayAlign"][
-            "items"
-        ]
-        == 1
-    )
+    summary, err = capsys.readouterr()
+    assert json.loads(summary)["tasks"]["word_problems"]["systems"]["LayAlign"]["items"] == 1
+    assert "English" not in err
+    assert main([*argv[:-1], "--json", "--resume"]) == 0  # not quiet
+    again, err = capsys.readouterr()
+    assert again == summary
+    assert "English" in err
 
 
 def test_evaluate_with_the_harness(

@@ -36,7 +36,9 @@ def add_parser(subparsers: Any) -> None:
         "evaluation can be resumed",
     )
     parser.add_argument("--resume", action="store_true", help="go on with what --output holds")
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="print the results as JSON, and the tables to stderr"
+    )
     parser.set_defaults(run=run)
 
 
@@ -158,10 +160,12 @@ def _run_native(args: argparse.Namespace) -> int:
         )
     if args.json:
         print_json(summary)
-    elif args.tasks:
-        print_tasks(results(), summary["tasks"])
-    else:
-        print_comparison(results(), summary)
+    if not (args.json and args.quiet):
+        console = results(beside_json=args.json)
+        if args.tasks:
+            print_tasks(console, summary["tasks"])
+        else:
+            print_comparison(console, summary)
     return 0
 
 

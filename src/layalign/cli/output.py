@@ -18,12 +18,16 @@ def print_json(values: Any) -> None:
     print(json.dumps(values, ensure_ascii=False, indent=2))
 
 
-def results() -> Console:
-    """The console that tables go to; off a terminal wide enough for them."""
+def results(*, beside_json: bool = False) -> Console:
+    """The console that tables go to; off a terminal wide enough for them.
+
+    Args:
+        beside_json: Whether stdout belongs to JSON, so that the tables are for stderr.
+    """
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=100)
+    console = Console(stderr=beside_json)
+    return console if console.is_terminal else Console(stderr=beside_json, width=100)
 
 
 def progress(
