@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from layalign.errors import ConfigError
+from layalign.errors import ConfigError, reason
 from layalign.model import LayAlignModel
 from layalign.model.backbones import encoder_half, load_language_model, outline_language_model
 from layalign.model.sequence import IGNORE_INDEX
@@ -67,10 +67,9 @@ class Setup:
         try:
             torch.zeros(1, device=self.device).item()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise ConfigError(
-                f"device {self.device!r} cannot be used here: {reason}; leave it out for the best "
-                "one there is"
+                f"device {self.device!r} cannot be used here: {reason(error)}; leave it out for "
+                "the best one there is"
             ) from error
 
     @property

@@ -65,7 +65,7 @@ def save(
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     state = model.state_dict() if state_dict is None else state_dict
-    trained = {name: state[name].detach().contiguous() for name in model.trainable_names()}
+    trained = {key: state[key].detach().contiguous() for key in model.trainable_names()}
     # Not `save_file`: the file that it creates can be read by its owner alone.
     replace_file(target / WEIGHTS_NAME, serialise(trained, metadata={"format": "pt"}))
     model.config.architectures = [type(model).__name__]

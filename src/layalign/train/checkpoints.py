@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from layalign.durable import UNFINISHED, damage, rename_when_complete
-from layalign.errors import CheckpointError, TrainingError
+from layalign.errors import CheckpointError, TrainingError, reason
 from layalign.train.record import Record
 
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -133,4 +133,4 @@ def _set_aside(path: Path, what: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+    return getattr(error, "strerror", None) or reason(error)
