@@ -19,6 +19,7 @@ LEVELS = {
     "embedded": 1,
     "chat_format": 1,
     "memory": 1,
+    "processes": 1,
     "padding": 1,
     "fields": 1,
     "yaml_files": 1,

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 from layalign import __version__
 from layalign.cli import (
@@ -63,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare(args)
     if argv is None:  # the process is ours
         keep_freed_memory()
-    level = logging.DEBUG if args.debug else logging.ERROR if args.quiet else logging.INFO
-    with _logged(level):
+    with _together(args), _logged(_level(args)):
         return int(args.run(args)) if args.debug else _run(args)
 
 
@@ -107,6 +106,27 @@ def _prepare(args: argparse.Namespace) -> None:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _together(args: argparse.Namespace) -> Iterator[None]:
+    """Join the processes that a launcher has started; of several one speaks."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield
+        return
+    from layalign import processes
+
+    with processes.joined(), open(os.devnull, "w", encoding="utf-8") as nowhere:
+        if processes.is_main():
+            yield
+        else:
+            args.quiet = True
+            with redirect_stdout(nowhere):
+                yield
+
+
+def _level(args: argparse.Namespace) -> int:
+    return logging.DEBUG if args.debug else logging.ERROR if args.quiet else logging.INFO
 
 
 @contextmanager
@@ -154,5 +174,7 @@ def _in_words(error: Exception) -> str:
 def _fail(message: str, status: int) -> int:
     # What a file holds may be in the message: no control character of it reaches the terminal.
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
-    print(f"layalign: error: {line}", file=sys.stderr)
+    rank = os.environ.get("RANK", "0")  # set where several processes are started
+    who = "layalign" if rank == "0" else f"layalign (process {rank})"
+    print(f"{who}: error: {line}", file=sys.stderr)
     return status

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import TypeVar
 
+from layalign import processes
 from layalign.errors import ConfigError, EvaluationError
 from layalign.memory import return_freed_memory
 
@@ -22,14 +24,15 @@ def in_batches(
 ) -> list[T]:
     """Call a function with one batch after the other.
 
-    Out of memory, the batch is halved, and so are those that follow.
+    Out of memory, the batch is halved, and so are those that follow. Several processes share the
+    batches, which are those of one process, and in the end all have all results.
 
     Args:
         order: The rows 0, 1, 2 … in the order to take them; the largest should come first.
         size: Rows in a batch, at least 1.
         run: Gives a result for each row of a batch. May be told some rows again after it ran out
             of memory.
-        on_batch: Told the results of every batch, by row.
+        on_batch: Told the results of every batch that this process runs, by row.
 
     Returns:
         The results of rows 0, 1, 2 …
@@ -40,9 +43,13 @@ def in_batches(
     """
     if size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {size}")
+    own = order
+    if processes.count() > 1:
+        starts = range(0, len(order), size)[processes.rank() :: processes.count()]
+        own = [row for start in starts for row in order[start : start + size]]
     results: dict[int, T] = {}
-    while len(results) < len(order):
-        batch = list(order[len(results) : len(results) + size])
+    while len(results) < len(own):
+        batch = list(own[len(results) : len(results) + size])
         found = _attempt(batch, run)
         if found is None:
             size = len(batch) // 2
@@ -53,7 +60,8 @@ def in_batches(
             if on_batch is not None:
                 on_batch(done)
         return_freed_memory()  # a cache that grows by a token leaves holes of every size
-    return [results[row] for row in range(len(order))]
+    everyone = dict(chain.from_iterable(part.items() for part in processes.gather(results)))
+    return [everyone[row] for row in range(len(order))]
 
 
 def longest_first(features: Sequence[Mapping[str, list[int]]]) -> list[int]:

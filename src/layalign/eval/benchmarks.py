@@ -9,6 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layalign import processes
 from layalign.data import DataSource, check_language
 from layalign.errors import ConfigError
 from layalign.eval.comparison import compare
@@ -236,7 +237,7 @@ class _Run:
 
     def write(self, summary: Mapping[str, Any], tasks: Mapping[str, Any]) -> None:
         """Leave the results where they were asked for."""
-        if self.file is not None:
+        if self.file is not None and processes.is_main():
             named = self.predictions if "tasks" in summary else _only(self.predictions)
             write_json(self.file, {**summary, "predictions": named})
         if self.folder is not None:

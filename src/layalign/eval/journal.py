@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from layalign import processes
+from layalign.durable import replace_file
 from layalign.errors import DataError
 from layalign.eval.results import Prediction
 
@@ -41,7 +45,8 @@ class Journal:
     """A JSON lines file of the predictions of one system on one task.
 
     Every line is flushed when it is written. A last line that a kill has torn is dropped; its
-    example counts as not answered.
+    example counts as not answered. Of several processes each writes a file of its own, beside the
+    one that all of them become in the end, or when a killed evaluation is taken up.
 
     Args:
         path: Created if missing, else taken up.
@@ -57,10 +62,13 @@ class Journal:
         self.done: dict[int, Prediction] = {}
         """Predictions by the position of their example."""
         try:
+            processes.by_main(partial(_join, path))
             content = path.read_bytes() if path.exists() else b""
             whole = self._read(content, items)
-            self._file: BinaryIO = path.open("ab")
-            self._file.truncate(whole)
+            processes.gather(None)  # all have read it
+            self._file: BinaryIO = _file_of(path, processes.rank()).open("ab")
+            if processes.is_main():
+                self._file.truncate(whole)
         except OSError as error:
             raise DataError(f"{path}: cannot be used ({error.strerror})") from error
 
@@ -92,6 +100,23 @@ class Journal:
     ) -> None:
         """Close the file."""
         self._file.close()
+        if kind is None:
+            processes.gather(None)  # all have closed theirs
+            processes.by_main(partial(_join, self.path))
+
+
+def _file_of(path: Path, rank: int) -> Path:
+    return path if rank == 0 else path.with_name(f"{path.name}.part{rank}")
+
+
+def _join(path: Path) -> None:
+    """Put the files of further processes into the main one's."""
+    parts = sorted(path.parent.glob(f"{glob.escape(path.name)}.part*"))
+    if parts:
+        contents = (file.read_bytes() for file in (path, *parts) if file.exists())
+        replace_file(path, b"".join(content[: content.rfind(b"\n") + 1] for content in contents))
+    for part in parts:
+        part.unlink()
 
 
 def _parse(path: Path, content: bytes) -> tuple[dict[int, Prediction], int]:

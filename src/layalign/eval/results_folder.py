@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from layalign import processes
 from layalign.errors import ConfigError
 from layalign.eval.export import to_csv, to_markdown
 from layalign.eval.journal import Journal, slug
@@ -35,17 +37,7 @@ class ResultsFolder:
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
         """Claim the folder."""
         self.folder = folder
-        recorded = folder / SETTINGS_NAME
-        check_output(recorded)
-        if not recorded.exists():
-            write_json(recorded, settings)
-        elif not resume:
-            raise ConfigError(
-                f"{folder} already holds an evaluation; go on with it (--resume), or choose "
-                "another output"
-            )
-        else:
-            _compare(recorded, settings)
+        processes.by_main(partial(_claim, folder, settings, resume=resume))
 
     def journal(self, task: str, system: str, items: int) -> Journal:
         """Open the predictions of one system on one task."""
@@ -53,9 +45,25 @@ class ResultsFolder:
 
     def finish(self, summary: Mapping[str, Any], tasks: Mapping[str, Any]) -> None:
         """Write the results."""
+        if not processes.is_main():
+            return
         write_json(self.folder / "results.json", summary)
         write_text(self.folder / "results.csv", to_csv(tasks))
         write_text(self.folder / "results.md", to_markdown(tasks))
+
+
+def _claim(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+    recorded = folder / SETTINGS_NAME
+    check_output(recorded)
+    if not recorded.exists():
+        write_json(recorded, settings)
+    elif not resume:
+        raise ConfigError(
+            f"{folder} already holds an evaluation; go on with it (--resume), or choose another "
+            "output"
+        )
+    else:
+        _compare(recorded, settings)
 
 
 def _compare(recorded: Path, settings: Mapping[str, Any]) -> None:

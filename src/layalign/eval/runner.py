@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from layalign import processes
 from layalign.data import Example
 from layalign.errors import DataError
 from layalign.eval.metrics import Metric, Score, check_metric, reference, score
@@ -86,6 +87,8 @@ def predict(
     work = _Work(examples, metric, journal, progress)
     waiting = [examples[i] for i in work.waiting]
     system.answer(waiting, batch_size=batch_size, on_batch=work.take)
+    for found in processes.gather(work.own):
+        work.done |= found
     return [work.done[i] for i in range(len(examples))]
 
 
@@ -103,6 +106,7 @@ class _Work:
         self.journal, self.progress = journal, progress
         self.done: dict[int, Prediction] = {} if journal is None else dict(journal.done)
         self.waiting = [i for i in range(len(examples)) if i not in self.done]
+        self.own: dict[int, Prediction] = {}
         self.lap = time.perf_counter()
         self._report()
 
@@ -112,14 +116,17 @@ class _Work:
         seconds = (self.lap - start) / len(answers)
         for place, answer in answers.items():
             i = self.waiting[place]
-            self.done[i] = _predict(self.examples[i], answer, self.metric, seconds)
+            self.own[i] = _predict(self.examples[i], answer, self.metric, seconds)
             if self.journal is not None:
-                self.journal.add(i, self.done[i])
+                self.journal.add(i, self.own[i])
         self._report()
 
     def _report(self) -> None:
         if self.progress is not None:
-            self.progress(len(self.done), len(self.examples))
+            total = len(self.examples)
+            # Other processes are about as far as this one.
+            done = total - len(self.waiting) + len(self.own) * processes.count()
+            self.progress(min(done, total), total)
 
 
 def check(examples: Sequence[Example], metric: Metric) -> None:

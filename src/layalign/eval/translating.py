@@ -6,11 +6,13 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from layalign import processes
 from layalign.chat_format import QUESTION
 from layalign.data import Example
 from layalign.data.language_codes import TABLES, language_codes
@@ -78,19 +80,23 @@ def translated_once(
     Returns:
         The examples, and how many seconds their translation took when it was made.
     """
-    drop_unless_sealed(file)
-    if not file.is_file():
+    processes.by_main(partial(drop_unless_sealed, file))
+    if not processes.by_main(file.is_file):
         start = time.perf_counter()
         changed = translated(
             examples, translator, keep_original=True, batch_size=batch_size, on_batch=on_batch
         )
         seconds = time.perf_counter() - start
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"texts": [example.text for example in changed], "seconds": seconds})
-        seal(file)
+        processes.by_main(partial(_remember, file, [e.text for e in changed], seconds))
     made = json.loads(file.read_text("utf-8"))
     pairs = zip(examples, made["texts"], strict=True)
     return [replace(example, text=text) for example, text in pairs], made["seconds"]
+
+
+def _remember(file: Path, texts: list[str], seconds: float) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"texts": texts, "seconds": seconds})
+    seal(file)
 
 
 def _one_line(text: str) -> str:

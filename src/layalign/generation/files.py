@@ -11,6 +11,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from layalign import processes
 from layalign.data import Example
 from layalign.data.formats import Format, file_rows
 from layalign.data.readers import build
@@ -107,8 +108,9 @@ def generate_file(
         ).items()
     }
     outputs = _answer(systems, examples, folder, batch_size, progress)
-    write_text(place, _lines(rows, outputs, columns))
-    shutil.rmtree(part)
+    if processes.is_main():
+        write_text(place, _lines(rows, outputs, columns))
+        shutil.rmtree(part)
     return len(rows)
 
 

@@ -349,7 +349,8 @@ class LayAlignModel(StoredModel, GenerationMixin):
     ) -> dict[str, Any]:
         if keys is None or values is None:
             return {}
-        gates = None if self.config.gate == "scalar" else self.gates  # those are in the values
+        is_gated = self.config.gate == "scalar" and keys.dim() == 5  # then the values are already
+        gates = None if is_gated else self.gates
         return fusion_keywords(self._fused_layers, keys, values, mask, gates, self.gate_map)
 
     @torch.no_grad()

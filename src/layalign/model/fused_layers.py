@@ -14,9 +14,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from layalign.errors import BackboneError
+from layalign.model.aligner import linear_as
 from layalign.model.backbones import attention_layers, token_embedding
 from layalign.model.fusion import FUSED_ATTENTION
-from layalign.model.projections import key_value_heads, key_value_projections, project_after
+from layalign.model.projections import (
+    are_whole,
+    key_value_heads,
+    key_value_projections,
+    project_after,
+)
 
 
 def fuse_layers(
@@ -63,11 +69,17 @@ def project_states(
             so is applied once rather than at every step.
 
     Returns:
-        Keys and values, each ``(batch, n_fused, n_kv_heads, enc_len, d_head)``.
+        Keys and values, each ``(batch, n_fused, n_kv_heads, enc_len, d_head)``. If the language
+        model is spread over several processes, what each layer is to project itself and multiply
+        with its gate: ``(batch, n_fused, enc_len, d_llm)``.
     """
     attention = attention_layers(language_model)
     pairs = [key_value_projections(attention[layer]) for layer in layers]
-    projected = project_after(last, [part for pair in pairs for part in pair], mixed)
+    projections = [part for pair in pairs for part in pair]
+    if not are_whole(projections):
+        states = linear_as(last, mixed).transpose(0, 1)
+        return states[:, ::2], states[:, 1::2]
+    projected = project_after(last, projections, mixed)
     heads = [
         key_value_heads(attention[layer], projected[2 * slot], projected[2 * slot + 1])
         for slot, layer in enumerate(layers)

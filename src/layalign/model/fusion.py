@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from layalign.errors import BackboneError
+from layalign.model.projections import project_within
 
 # transformers takes every name with "flash" in it for one of its own kernels, hence "fa2".
 FUSED_ATTENTION = {
@@ -114,7 +115,8 @@ def fusion_keywords(
 
     Args:
         layers: Indices of the fused layers.
-        keys: ``(batch, n_fused, n_kv_heads, enc_len, d_head)``.
+        keys: ``(batch, n_fused, n_kv_heads, enc_len, d_head)``, or what the layers are to project
+            themselves, ``(batch, n_fused, enc_len, d_llm)``.
         values: The same of the values.
         mask: ``(batch, enc_len)``, True where there is a token; None to attend everywhere.
         gates: ``(n_fused,)`` or ``(n_fused, n_heads)``; None if the values are multiplied already.
@@ -219,10 +221,13 @@ def _with_fusion(
             return output, weights
         assert fusion_values is not None
         slot = fusion_layers.index(layer)
+        keys, values = fusion_keys[slot], fusion_values[slot]
+        if keys.dim() == 3:
+            keys, values = project_within(module, keys, values)
         context = cross_attention(
             query,
-            fusion_keys[slot],
-            fusion_values[slot],
+            keys,
+            values,
             fusion_mask,
             scaling=kwargs.get("scaling"),
             softcap=kwargs.get("softcap"),

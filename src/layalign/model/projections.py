@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from layalign.model.aligner import linear_as
+
+if distributed.is_available():
+    from torch.distributed.tensor import DTensor
 
 PROJECTIONS = (("k_proj", "v_proj"), ("qkv_proj",), ("query_key_value",))
 """Names of the modules that compute keys and values; one of these groups is there."""
@@ -74,6 +77,27 @@ def key_value_projections(attention: nn.Module) -> tuple[Projection, Projection]
         Projection(module.query_key_value, lambda x: x.unflatten(-1, parts)[..., 1, :].flatten(-2)),
         Projection(module.query_key_value, lambda x: x.unflatten(-1, parts)[..., 2, :].flatten(-2)),
     )
+
+
+def are_whole(projections: Sequence[Projection]) -> bool:
+    """Whether the weights can be used now; where FSDP has spread them, only while a layer runs."""
+    weights = (weight for p in projections for weight in p.layer.parameters())
+    return not (distributed.is_available() and any(isinstance(w, DTensor) for w in weights))
+
+
+def project_within(attention: nn.Module, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Project aligned states while the layer runs that they are for.
+
+    Args:
+        attention: A module from :func:`layalign.model.backbones.attention_layers`.
+        keys: What becomes keys, ``(batch, enc_len, d_llm)``.
+        values: The same of the values.
+
+    Returns:
+        What :func:`key_value_heads` gives.
+    """
+    key, value = key_value_projections(attention)
+    return key_value_heads(attention, key(keys), value(values))
 
 
 def project_after(

@@ -6,15 +6,17 @@ import dataclasses
 import itertools
 import random
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset, Sampler
 
 from layalign.chat_format import QUESTION
 from layalign.data.tables import ExampleTable, indices_by_language
 from layalign.errors import DataError
+from layalign.model.sequence import IGNORE_INDEX
 from layalign.train.features import CUT, tokenise
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class UpdateSampler(Sampler[int]):
         total: Examples to read; None for no end.
         seed: Of the order.
         group_by_length: Put examples of similar length into one update.
+        multiple: Fill the end up to a multiple of this with ``~index`` of the last example, which
+            is read but teaches nothing, so that several processes end at the same time.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class UpdateSampler(Sampler[int]):
         total: int | None,
         seed: int,
         group_by_length: bool,
+        multiple: int = 1,
     ) -> None:
         """Keep the arguments."""
         self.lengths = lengths
@@ -58,13 +63,20 @@ class UpdateSampler(Sampler[int]):
         self.total = _ENDLESS if total is None else total
         self.seed = seed
         self.pool_size = batch_size * (_POOL if group_by_length else 1)
+        self.filling = -self.total % multiple
 
     def __len__(self) -> int:
-        """Examples to read."""
-        return self.total
+        """Examples to read, those that fill the end up included."""
+        return self.total + self.filling
 
     def __iter__(self) -> Iterator[int]:
         """Indices into the training set."""
+        index = 0
+        for index in self._examples():
+            yield index
+        yield from itertools.repeat(~index, self.filling)
+
+    def _examples(self) -> Iterator[int]:
         stream = itertools.islice(self._shuffled_epochs(), self.total)
         for number in itertools.count():
             pool = list(itertools.islice(stream, self.pool_size))
@@ -140,7 +152,13 @@ class StageDataset(Dataset["Feature"]):
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Feature:
-        """Token ids of one example."""
+        """Token ids of one example; of ``~index`` the same, with nothing to learn."""
+        if index < 0:
+            feature = self._read(~index)
+            return {**feature, "labels": [IGNORE_INDEX] * len(feature["labels"])}
+        return self._read(index)
+
+    def _read(self, index: int) -> Feature:
         if self.features is None:
             return self._encode(self.processor, index, self.examples[index])
         feature = dict(self.features[index])
@@ -161,7 +179,10 @@ class StageDataset(Dataset["Feature"]):
 
     def collate(self, features: list[Feature]) -> dict[str, Any]:
         """Padded tensors of several examples."""
-        return dict(self.processor.pad(features))
+        batch = dict(self.processor.pad(features))
+        # There are none in a batch that only fills an update up.
+        batch.setdefault("labels", torch.full_like(batch["input_ids"], IGNORE_INDEX))
+        return batch
 
     def by_language(self, size: int) -> Iterator[tuple[str, list[int]]]:
         """Batches of at most ``size`` indices, each of one language and of similar lengths."""
@@ -194,6 +215,13 @@ def check_examples(examples: Sequence[Example]) -> None:
                 f"example {example.id or index} ({example.language}) has no target to learn; "
                 "expected English text in its target"
             )
+
+
+def tokens_read(batch: Mapping[str, Any]) -> int:
+    """Tokens of a batch without padding, and without examples that only fill it up."""
+    learns = (batch["labels"] != IGNORE_INDEX).any(-1)
+    masks = (mask for name, mask in batch.items() if name.endswith("attention_mask"))
+    return sum(int(mask[learns].sum()) for mask in masks)
 
 
 def byte_lengths(examples: Sequence[Example]) -> array[int]:

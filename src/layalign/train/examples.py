@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
+from layalign import processes
 from layalign.data import Example, LeakGuard, hold, iter_examples, mix
 from layalign.train.batches import to_learn
 from layalign.train.progress import RunProgress
@@ -57,9 +58,10 @@ class RunExamples:
         Raises:
             LayAlignError: Data cannot be read or held, or test questions are trained on.
         """
-        begun = self.folder.exists()
+        begun = processes.by_main(self.folder.exists)
         try:
-            self._load()
+            with processes.main_first():
+                self._load()
             yield
         except BaseException:
             if not begun:
@@ -97,7 +99,7 @@ class RunExamples:
 
     def discard(self) -> None:
         """Delete the files, and the folder that they are in if nothing else is there."""
-        if self.folder.exists():
+        if processes.is_main() and self.folder.exists():
             shutil.rmtree(self.folder, ignore_errors=True)
             with suppress(OSError):
                 self.folder.parent.rmdir()

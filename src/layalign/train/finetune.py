@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from layalign import processes
 from layalign.eval.report import write_json
 from layalign.eval.run_folder import FINETUNE_NAME
 from layalign.model.checkpoint import WEIGHTS_NAME, load_trained, read_weights
@@ -28,6 +29,7 @@ from layalign.train.loop import TrainingLoop
 from layalign.train.progress import ProgressCallback
 from layalign.train.randomness import preserved_random_state
 from layalign.train.record import Record
+from layalign.train.sharding import is_sharded, whole
 from layalign.train.stages import StageConfig
 from layalign.train.stopping import StopRequest
 from layalign.train.trainer import (
@@ -96,7 +98,7 @@ def finetune_language_model(
     """
     processor = LayAlignProcessor(tokenizer, tokenizer, prompt_template=prompt_template)
     processor = processor_for(processor, config)
-    bos = language_model.config.bos_token_id
+    bos, found = language_model.config.bos_token_id, language_model.dtype
     with preserved_random_state(), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(config.seed)
         learner: Any = language_model
@@ -118,7 +120,7 @@ def finetune_language_model(
                 train=PlainDataset(examples, processor, bos),
                 dev=PlainDataset(dev_examples, processor, bos) if dev_examples else None,
                 folder=folder,
-                save=partial(_save_trained, learner, trained) if checkpoint_dir else None,
+                save=_save_trained if checkpoint_dir else None,
                 save_last=False,
                 record=Record.load(checkpoint) if checkpoint else None,
                 progress=progress,
@@ -133,21 +135,30 @@ def finetune_language_model(
     result = make_result(record, best=None, truncations=cut)
     is_lora = learner is not language_model
     if output_dir is not None:
-        # PEFT would look up the base to see if its embeddings have changed, which they never do.
-        options = {"save_embedding_layers": False} if is_lora else {}
-        learner.save_pretrained(output_dir, **options)
-        tokenizer.save_pretrained(output_dir)
-        left = {"prompt_template": processor.prompt_template, **result.to_dict(), **figures}
-        write_json(Path(output_dir) / FINETUNE_NAME, left)
-    if is_lora:
+        _save(learner, Path(output_dir), is_lora=is_lora, dtype=found)
+        if processes.is_main():
+            tokenizer.save_pretrained(output_dir)
+            left = {"prompt_template": processor.prompt_template, **result.to_dict(), **figures}
+            write_json(Path(output_dir) / FINETUNE_NAME, left)
+    if is_lora and not is_sharded(learner):
         learner.merge_and_unload()
     language_model.train(False)
     return result
 
 
-def _save_trained(learner: PreTrainedModel, trained: Sequence[str], folder: Path) -> None:
-    parameters = {name: learner.get_parameter(name).detach() for name in trained}
-    save_file(parameters, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+def _save_trained(folder: Path, weights: dict[str, Tensor]) -> None:
+    contiguous = {name: weight.contiguous() for name, weight in weights.items()}
+    save_file(contiguous, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+
+
+def _save(learner: Any, folder: Path, *, is_lora: bool, dtype: torch.dtype) -> None:
+    """Write the result as transformers or PEFT does; the main process writes, all take part."""
+    # PEFT would look up the base to see if its embeddings have changed, which they never do.
+    options: dict[str, Any] = {"save_embedding_layers": False} if is_lora else {}
+    if is_sharded(learner):
+        parts = learner.state_dict()
+        options["state_dict"] = {name: whole(part).to("cpu", dtype) for name, part in parts.items()}
+    processes.by_main(partial(learner.save_pretrained, folder, **options))
 
 
 class PlainDataset(StageDataset):
@@ -203,15 +214,17 @@ def _trained_in_float32(
     wanted = {name: p.requires_grad for name, p in learner.named_parameters()}
     if config.lora_rank is None:
         learner.requires_grad_(True)
-    trained = {name: p for name, p in learner.named_parameters() if p.requires_grad}
-    _cast(trained.values(), torch.float32)
+    trained = [name for name, p in learner.named_parameters() if p.requires_grad]
+    # By name: those who shard a model give it other parameters, and must not find us with these.
+    _cast(map(learner.get_parameter, trained), torch.float32)
     try:
-        yield list(trained), "float32" if found == torch.float32 else "bfloat16"
+        yield trained, "float32" if found == torch.float32 else "bfloat16"
     finally:
-        _cast(trained.values(), found)
-        for name, parameter in learner.named_parameters():
-            parameter.grad = None
-            parameter.requires_grad_(wanted[name])
+        if not is_sharded(learner):
+            _cast(map(learner.get_parameter, trained), found)
+            for name, parameter in learner.named_parameters():
+                parameter.grad = None
+                parameter.requires_grad_(wanted[name])
 
 
 def _cast(parameters: Iterable[nn.Parameter], dtype: torch.dtype) -> None:

@@ -7,9 +7,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from layalign.durable import lock
+from layalign import processes
+from layalign.durable import lock, rename_when_complete
 from layalign.errors import ConfigError, LayAlignError, TrainingError
 from layalign.eval.run_folder import RECIPE_NAME
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
@@ -63,7 +65,7 @@ def claim_folder(folder: Path, recipe: Recipe) -> None:
 
 @contextmanager
 def sole_process(folder: Path) -> Iterator[None]:
-    """Keep other processes from running the same run meanwhile.
+    """Keep other runs from working on the same folder meanwhile.
 
     Raises:
         TrainingError: Another one does.
@@ -71,15 +73,37 @@ def sole_process(folder: Path) -> Iterator[None]:
     if os.name != "posix":  # folders cannot be locked there
         yield
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = processes.by_main(partial(_locked, folder))
     try:
-        if not lock(descriptor):
-            raise TrainingError(
-                f"another process is at work in {folder}; wait for it, or choose another output_dir"
-            )
         yield
     finally:
+        if processes.is_main():
+            os.close(descriptor)
+
+
+def _locked(folder: Path) -> int:
+    descriptor = os.open(folder, os.O_RDONLY)
+    if not lock(descriptor):
         os.close(descriptor)
+        raise TrainingError(
+            f"another process is at work in {folder}; wait for it, or choose another output_dir"
+        )
+    return descriptor
+
+
+@contextmanager
+def completed_by_main(final: Path) -> Iterator[Path]:
+    """:func:`rename_when_complete` where the main process alone writes, and all wait for it.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if processes.is_main():
+        with rename_when_complete(final) as temporary:
+            yield temporary
+    else:
+        yield final
+    processes.gather(None)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import dataclasses
 import importlib.util
 import itertools
 import pickle
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,12 +28,13 @@ from transformers import (
 )
 from transformers.integrations.integration_utils import TensorBoardCallback
 
+from layalign import processes
 from layalign.errors import CheckpointError
 from layalign.memory import return_freed_memory
-from layalign.model.sequence import IGNORE_INDEX
-from layalign.train.batches import StageDataset, UpdateSampler, byte_lengths
+from layalign.train.batches import StageDataset, UpdateSampler, byte_lengths, tokens_read
 from layalign.train.callback import LoopCallback
-from layalign.train.checkpoints import checkpoint_path, prune, write_checkpoint
+from layalign.train.checkpoints import checkpoint_path
+from layalign.train.dev import dev_loss
 from layalign.train.guard import (
     explained_anomaly,
     go_on_or_stop,
@@ -44,12 +46,17 @@ from layalign.train.operations import token_costs
 from layalign.train.optimisation import parameter_groups, training_arguments
 from layalign.train.progress import ProgressCallback
 from layalign.train.randomness import remember_random_state
-from layalign.train.record import DevResult, Record, perplexity
+from layalign.train.record import Record, perplexity
+from layalign.train.saving import load_moments, save_checkpoint
+from layalign.train.sharding import check_deepspeed, take_from_main, whole
 from layalign.train.stages import StageConfig
 from layalign.train.stopping import StopRequest
 
 LossFunction = Callable[[Any, Mapping[str, Any], Any], Tensor]
 """``(model, batch, num_items)``: sum of the batch's token losses divided by ``num_items``."""
+
+SaveFunction = Callable[[Path, dict[str, Tensor]], None]
+"""``(folder, weights)``."""
 
 
 class TrainingLoop(Trainer):
@@ -63,7 +70,8 @@ class TrainingLoop(Trainer):
         train: Training set.
         dev: Development set, if any.
         folder: Where transformers may write; checkpoints and bad updates go there.
-        save: Writes the weights into the folder of a checkpoint; None for no checkpoints.
+        save: Writes the trained weights, given by name, into the folder of a checkpoint; None for
+            no checkpoints.
         save_last: Whether there is a checkpoint after the last update too.
         record: What an interrupted run had done.
         progress: Called after every update.
@@ -81,7 +89,7 @@ class TrainingLoop(Trainer):
         train: StageDataset,
         dev: StageDataset | None,
         folder: Path,
-        save: Callable[[Path], None] | None,
+        save: SaveFunction | None,
         save_last: bool = True,
         record: Record | None = None,
         progress: ProgressCallback | None = None,
@@ -120,7 +128,8 @@ class TrainingLoop(Trainer):
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
         self.add_callback(LoopCallback(self))
-        if save and not self.is_finished and importlib.util.find_spec("tensorboard") is not None:
+        writes = save and not self.is_finished and processes.is_main()
+        if writes and importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
             writer = SummaryWriter(log_dir=str(folder / "tensorboard"))
@@ -149,9 +158,13 @@ class TrainingLoop(Trainer):
         Raises:
             CheckpointError: What is resumed could run code.
         """
-        for dataset in (self.train_set, self.dev_set):
-            if dataset is not None:
-                dataset.prepare()
+        if self.is_deepspeed_enabled:
+            check_deepspeed(self.accelerator, self.folder, resumes=self.record.usage.updates > 0)
+        take_from_main(self.learner, self.trained)
+        with processes.main_first():
+            for dataset in (self.train_set, self.dev_set):
+                if dataset is not None:
+                    dataset.prepare()
         with self.stop.held():
             if self._evaluation_is_due():
                 self.state.global_step = self.record.usage.updates
@@ -185,18 +198,18 @@ class TrainingLoop(Trainer):
             total=self.limits.examples,
             seed=self.stage.seed,
             group_by_length=self.stage.group_by_length,
+            multiple=self.stage.examples_per_forward * processes.count(),
         )
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """Read one update, and count its tokens and operations."""
+        """Read one update, and count its tokens and operations, those of all processes."""
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        for batch in batches:
-            self.tokens += sum(
-                int(mask.sum()) for name, mask in batch.items() if name.endswith("attention_mask")
-            )
-            self.flops += self.costs.of(batch)
+        read = sum(map(tokens_read, batches)), sum(map(self.costs.of, batches))
+        for tokens, flops in processes.gather(read):
+            self.tokens += tokens
+            self.flops += flops
         self.update_batches = batches
         return batches, num_items
 
@@ -209,9 +222,13 @@ class TrainingLoop(Trainer):
             updates=updates,
             examples=examples,
             tokens=self.tokens,
-            seconds=time.monotonic() - self.started,
+            seconds=self.seconds(),
             flops=self.flops,
         )
+
+    def seconds(self) -> float:
+        """Since the stage began, by the clock of the main process."""
+        return processes.gather(time.monotonic() - self.started)[0]
 
     # Optimisation ------------------------------------------------------------------------------
 
@@ -252,15 +269,20 @@ class TrainingLoop(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Token loss divided by the number of targets in the whole update."""
-        with self._arithmetic():
+        with self.arithmetic():
             loss = self.loss_function(model, inputs, num_items_in_batch)
         # Several processes average their gradients, but the loss is to be their sum.
         loss = loss * self.accelerator.num_processes
         return (loss, None) if return_outputs else loss
 
-    def _arithmetic(self) -> Any:
+    def arithmetic(self) -> Any:
+        """Autocast, where the stage's arithmetic is not that of the weights."""
         wanted = self.stage.dtype == "bfloat16" and self.learner.dtype == torch.float32
         return torch.autocast(self.args.device.type, torch.bfloat16, enabled=wanted)
+
+    def prepare(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Put a batch where the model is."""
+        return cast(dict[str, Any], self._prepare_inputs(batch))
 
     def training_step(
         self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None
@@ -271,7 +293,7 @@ class TrainingLoop(Trainer):
         self.update_losses.append(loss)
         if self.accelerator.sync_gradients:  # the last one of the update
             gradients = [p.grad for p in self.learner.parameters() if p.grad is not None]
-            self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
+            self.gradient_norm = whole(torch.nn.utils.get_total_norm(gradients))
         # The trainer sums losses up for its log, which one that is no number would end.
         return loss.nan_to_num(0.0, 0.0, 0.0)
 
@@ -285,17 +307,23 @@ class TrainingLoop(Trainer):
         Raises:
             TrainingError: So many in a row were none that the stage had better stop.
         """
-        loss, norm = float(torch.stack(self.update_losses).sum()), float(self.gradient_norm)
+        losses = processes.gather(float(torch.stack(self.update_losses).sum()))
+        if self.is_deepspeed_enabled:  # which has the gradients, and has made the update already
+            self.gradient_norm = self.model_wrapped.get_global_grad_norm() or 0.0
+        loss, norm = sum(losses) / len(losses), float(self.gradient_norm)
         self.update_losses.clear()
         if note_update(self.record, loss, norm):
             return
         self.learner.zero_grad()
         update, size = self.state.global_step + 1, self.stage.batch_size
         order = itertools.islice(self._get_train_sampler(), (update - 1) * size, update * size)
-        examples = [(index, self.train_set.examples[index]) for index in order]
+        examples = [(index, self.train_set.examples[index]) for index in order if index >= 0]
         figures = {"update": update, "loss": loss, "gradient norm": norm}
-        saved = save_bad_update(self.folder, figures, self.update_batches, examples)
-        go_on_or_stop(self.record, figures, saved, limit=self.stage.max_bad_steps)
+        own = [{name: value.cpu() for name, value in b.items()} for b in self.update_batches]
+        batches = [batch for step in zip(*processes.gather(own), strict=True) for batch in step]
+        saved = processes.by_main(lambda: save_bad_update(self.folder, figures, batches, examples))
+        limit = 1 if self.is_deepspeed_enabled else self.stage.max_bad_steps
+        go_on_or_stop(self.record, figures, saved, limit=limit)
 
     # Development set ---------------------------------------------------------------------------
 
@@ -303,7 +331,7 @@ class TrainingLoop(Trainer):
         """Token-weighted loss on the development set, and per language."""
         if self.dev_set is None:
             return {}
-        result = self.dev_loss(self.dev_set)
+        result = dev_loss(self, self.dev_set)
         self.record.dev.append(result)
         metrics = {"eval_loss": result.loss, "eval_perplexity": result.perplexity}
         for language, loss in result.languages.items():
@@ -314,43 +342,22 @@ class TrainingLoop(Trainer):
         )
         return metrics
 
-    @torch.no_grad()
-    def dev_loss(self, dev: StageDataset) -> DevResult:
-        """Compute the loss of every language's examples."""
-        was_training = self.learner.training
-        self.learner.train(False)
-        sums: dict[str, tuple[float, int]] = {}
-        for language, indices in dev.by_language(self.stage.examples_per_forward):
-            self.end_if_asked()
-            batch = self._prepare_inputs(dev.collate([dev[i] for i in indices]))
-            with self._arithmetic():
-                loss = float(self.loss_function(self.learner, batch, 1))
-            total, count = sums.get(language, (0.0, 0))
-            sums[language] = (total + loss, count + int((batch["labels"] != IGNORE_INDEX).sum()))
-        self.learner.train(was_training)
-        return DevResult(
-            update=self.record.usage.updates,
-            loss=sum(total for total, _ in sums.values()) / sum(n for _, n in sums.values()),
-            languages={language: total / count for language, (total, count) in sums.items()},
-        )
-
     # Checkpoints -------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
-        def write(folder: Path) -> None:
-            if self.save is not None:
-                self.save(folder)
-            self._save_optimizer_and_scheduler(str(folder))
-            self._save_rng_state(str(folder))
-            self.state.save_to_json(str(folder / "trainer_state.json"))
-            self.record.save(folder)
-            self.stage.save(folder)
+        self.record.usage = dataclasses.replace(self.record.usage, seconds=self.seconds())
+        save_checkpoint(self)
 
-        seconds = time.monotonic() - self.started
-        self.record.usage = dataclasses.replace(self.record.usage, seconds=seconds)
-        write_checkpoint(self.folder, self.state.global_step, write)
-        best = self.record.best if self.stage.keep_best else None
-        prune(self.folder, keep=self.stage.keep_checkpoints, best=best.update if best else None)
+    def random_state(self) -> tuple[str, bytes]:
+        """Of this process, as transformers stores it: name and content of the file."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._save_rng_state(folder)
+            (file,) = Path(folder).iterdir()
+            return file.name, file.read_bytes()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_moments(self, Path(checkpoint))
 
     def end_if_asked(self) -> None:
         """Save and end if somebody wants to.
@@ -360,14 +367,18 @@ class TrainingLoop(Trainer):
         Raises:
             StopError: Somebody does.
         """
-        if self.stop.signal is None:
+        signals = [signal for signal in processes.gather(self.stop.signal) if signal is not None]
+        if not signals:
             return
+        self.stop.signal = signals[0]
         update = self.record.usage.updates
         kept = checkpoint_path(self.folder, update)
-        if self.save is not None and update and not kept.exists():
+        is_kept = processes.by_main(kept.exists)
+        if self.save is not None and update and not is_kept:
             self.restore_random_state()
             self._save_checkpoint(self.model)
-        done = f"update {update} is saved in {kept}" if kept.exists() else "nothing to save yet"
+            is_kept = True
+        done = f"update {update} is saved in {kept}" if is_kept else "nothing to save yet"
         raise self.stop.error(done)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

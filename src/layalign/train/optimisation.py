@@ -89,6 +89,7 @@ def training_arguments(
         run_name=str(folder),
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
+        ddp_find_unused_parameters=False,  # there are none
     )
     if arguments.world_size == 1:
         arguments._n_gpu = min(arguments.n_gpu, 1)  # otherwise several GPUs mean DataParallel

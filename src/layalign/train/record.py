@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,24 @@ class DevResult:
 
     languages: dict[str, float] = field(default_factory=dict)
     """Mean over the target tokens of each language."""
+
+    @classmethod
+    def of(cls, update: int, parts: Iterable[tuple[str, float, int]]) -> DevResult:
+        """Add up parts of the set.
+
+        Args:
+            update: Updates done before.
+            parts: Of each its language, the sum of its losses and the number of its targets.
+        """
+        sums: dict[str, tuple[float, int]] = {}
+        for language, loss, count in parts:
+            total, seen = sums.get(language, (0.0, 0))
+            sums[language] = (total + loss, seen + count)
+        return cls(
+            update=update,
+            loss=sum(total for total, _ in sums.values()) / sum(n for _, n in sums.values()),
+            languages={language: total / count for language, (total, count) in sums.items()},
+        )
 
     @property
     def perplexity(self) -> float:

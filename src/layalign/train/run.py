@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
+from layalign import processes
 from layalign.data import Example
-from layalign.durable import damage, rename_when_complete
+from layalign.durable import damage
 from layalign.errors import CheckpointError
 from layalign.eval.journal import slug
 from layalign.eval.loading import check_translator, read_finetune
@@ -27,16 +28,28 @@ from layalign.eval.run_folder import PREDICTIONS_FOLDER, SUMMARY_NAME
 from layalign.memory import peak_memory_gib
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
-from layalign.model.checkpoint import LANGUAGE_MODEL_FOLDER, TRANSLATOR_FOLDER
+from layalign.model.checkpoint import (
+    LANGUAGE_MODEL_FOLDER,
+    TRANSLATOR_FOLDER,
+    load_trained,
+    read_weights,
+)
 from layalign.model.lexical import lexical_start
+from layalign.processes import by_main
 from layalign.processing import LayAlignProcessor
 from layalign.train.answering import Answering
 from layalign.train.arithmetic import fastest_arithmetic
 from layalign.train.batches import spread_different
-from layalign.train.checkpoints import checkpoints
+from layalign.train.checkpoints import checkpoint_path, checkpoints
 from layalign.train.examples import RunExamples
 from layalign.train.finetune import finetune_language_model
-from layalign.train.folder import check_folder, claim_folder, explained_disk, sole_process
+from layalign.train.folder import (
+    check_folder,
+    claim_folder,
+    completed_by_main,
+    explained_disk,
+    sole_process,
+)
 from layalign.train.measure import measure, own_system
 from layalign.train.methods import plan_method
 from layalign.train.optimisation import check_reporters
@@ -44,6 +57,7 @@ from layalign.train.plan import make_plan, outline_trained
 from layalign.train.progress import RunProgress
 from layalign.train.randomness import preserved_random_state
 from layalign.train.recipe import Recipe
+from layalign.train.sharding import is_sharded
 from layalign.train.status import StatusFile
 from layalign.train.stopping import StopRequest
 from layalign.train.summary import RunSummary
@@ -95,14 +109,14 @@ def run_recipe(
     run = _Run(recipe, resume=resume, progress=progress, stop=stop, report_to=report_to)
     if dry_run:
         return run.plan()
-    check_folder(run.folder, recipe, resume=resume)
+    by_main(partial(check_folder, run.folder, recipe, resume=resume))
     finished = run.folder / SUMMARY_NAME
-    if resume and finished.exists():
+    if resume and by_main(finished.exists):
         return RunSummary.load(finished)
     with explained_disk(run.folder):
         with run.phase("data"), run.examples.loaded():
             run.check()
-        claim_folder(run.folder, recipe)
+        by_main(partial(claim_folder, run.folder, recipe))
         with sole_process(run.folder), run.status.kept(), preserved_random_state():
             last = run.method.after_translation
             run.tune([name for name in run.method.language_model if name not in last])
@@ -148,7 +162,7 @@ class _Run:
         self.dtype: str = self.recipe.dtype
         self.attention = self.recipe.model.attn_implementation
         if self.dtype == "fastest":
-            self.dtype, attention = fastest_arithmetic(self.device)
+            self.dtype, attention = by_main(partial(fastest_arithmetic, self.device))
             self.attention = self.attention or attention
 
     @contextmanager
@@ -202,19 +216,19 @@ class _Run:
         for name in names:
             is_last = name == list(self.method.language_model)[-1]
             target = self.folder / (LANGUAGE_MODEL_FOLDER if is_last else name)
-            if not target.is_dir():
+            if not by_main(target.is_dir):
                 self._tune(name, target)
-            elif (wrong := damage(target)) is not None:
+            elif (wrong := by_main(partial(damage, target))) is not None:
                 raise CheckpointError(
                     f"{target} is damaged ({wrong}); put a copy back, or delete it to train again"
                 )
-            shutil.rmtree(self._scratch(name), ignore_errors=True)
+            by_main(partial(shutil.rmtree, self._scratch(name), ignore_errors=True))
             self.stages[name] = read_finetune(target)
             self.language_model = str(target)
 
     def _tune(self, name: str, target: Path) -> None:
         scratch = self._scratch(name)
-        with self.phase(name), rename_when_complete(target) as temporary:
+        with self.phase(name), completed_by_main(target) as temporary:
             made = make_processor(self.recipe.processor, self.language_model, self.language_model)
             (train, dev), figures = self.texts(name)
             loading = self.loading()
@@ -232,7 +246,7 @@ class _Run:
                 checkpoint_dir=scratch,
                 **self.supervision(name),
             )
-            if (logs := scratch / "tensorboard").is_dir():
+            if processes.is_main() and (logs := scratch / "tensorboard").is_dir():
                 shutil.move(logs, temporary)
 
     def _scratch(self, name: str) -> Path:
@@ -316,6 +330,11 @@ class _Run:
                 **self.supervision(name),
             )
         self.stages[name] = result.to_dict()
+        if is_sharded(self.model):  # no process can use it alone, and no other stage begin with it
+            self.build()
+            kept = result.best.update if result.best else result.updates
+            weights = checkpoint_path(self.folder / name, kept)
+            load_trained(self.model, read_weights(weights), weights)
 
     def save(self) -> None:
         """Make the folder a checkpoint, with the template and lengths of the last stage.
@@ -324,8 +343,8 @@ class _Run:
         """
         self.processor = processor_for(self.processor, self.configs[self.composite[-1]])
         folder = self.folder / (TRANSLATOR_FOLDER if self.method.method.translates else "")
-        self.model.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
+        by_main(partial(self.model.save_pretrained, folder))
+        by_main(partial(self.processor.save_pretrained, folder))
 
     def evaluate(self) -> dict[str, Any] | None:
         """Measure what was trained, if there is something to measure on."""
@@ -376,6 +395,6 @@ class _Run:
             peak_memory_gib=peak_memory_gib(),
             versions=versions(),
         )
-        if write:
+        if write and processes.is_main():
             write_json(self.folder / SUMMARY_NAME, summary.to_dict())
         return summary

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layalign import processes
 from layalign.durable import damage, replace_file
 from layalign.errors import ConfigError, StopError
 from layalign.eval.run_folder import RECIPE_NAME, SUMMARY_NAME
@@ -105,7 +106,7 @@ class StatusFile:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Write from here on, and at the end how it ended."""
-        self.is_open = True
+        self.is_open = processes.is_main()
         self._write(state="running")
         try:
             yield

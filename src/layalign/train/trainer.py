@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from layalign import processes
 from layalign.chat_format import chat_prompt_template
 from layalign.errors import ConfigError, TrainingError
 from layalign.model.checkpoint import load_trained, read_weights
@@ -25,6 +26,7 @@ from layalign.train.loop import TrainingLoop
 from layalign.train.progress import ProgressCallback
 from layalign.train.randomness import preserved_random_state
 from layalign.train.record import DevResult, Record
+from layalign.train.sharding import is_sharded
 from layalign.train.stages import StageConfig
 from layalign.train.stopping import StopRequest
 
@@ -144,7 +146,7 @@ def train_stage(
             ),
             dev=dev,
             folder=folder,
-            save=model.save_pretrained,
+            save=lambda folder, weights: model.save_pretrained(folder, state_dict=weights),
             record=Record.load(checkpoint) if checkpoint else None,
             progress=progress,
             stop=stop,
@@ -156,11 +158,13 @@ def train_stage(
             loop.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         record = loop.close()
         best = record.best if config.keep_best else None
-        if best is not None and best.update != record.usage.updates:
+        if is_sharded(model):
+            pass  # whoever asked for that loads the checkpoint
+        elif best is not None and best.update != record.usage.updates:
             _load(model, checkpoint_path(folder, best.update))
     model.train(False)
     cut = {key: n - truncated.get(key, 0) for key, n in processor.truncations.items()}
-    return make_result(record, best=best, truncations=cut)
+    return make_result(record, best=best, truncations=_of_all(cut))
 
 
 def find_checkpoint(folder: Path, config: StageConfig, *, resume: bool) -> Path | None:
@@ -171,15 +175,20 @@ def find_checkpoint(folder: Path, config: StageConfig, *, resume: bool) -> Path 
         CheckpointError: There are checkpoints, but none is whole.
         ConfigError: The checkpoints are of other settings.
     """
-    existing = checkpoints(folder)
-    if existing and not resume:
-        raise TrainingError(
-            f"{folder} already holds {existing[-1].name}; resume it, or choose another output_dir"
-        )
-    checkpoint = newest_whole(folder, keep_best=config.keep_best)
-    if checkpoint is not None:
-        config.check_same(checkpoint)
-    return checkpoint
+
+    def find() -> Path | None:
+        existing = checkpoints(folder)
+        if existing and not resume:
+            raise TrainingError(
+                f"{folder} already holds {existing[-1].name}; resume it, or choose another "
+                "output_dir"
+            )
+        checkpoint = newest_whole(folder, keep_best=config.keep_best)
+        if checkpoint is not None:
+            config.check_same(checkpoint)
+        return checkpoint
+
+    return processes.by_main(find)
 
 
 def composite_loss(model: Any, batch: Mapping[str, Any], num_items: Any) -> Tensor:
@@ -263,6 +272,13 @@ def activations_checkpointed(language_model: Any, config: StageConfig) -> Iterat
         yield
     finally:
         getattr(language_model, f"{name}_disable")()
+
+
+def _of_all(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts of all processes, added up."""
+    everyone = processes.gather(dict(counts))
+    names = sorted(set().union(*everyone))
+    return {name: sum(found.get(name, 0) for found in everyone) for name in names}
 
 
 def _check_dtype(model: LayAlignModel, config: StageConfig) -> None:

@@ -1,0 +1,137 @@
+"""The processes of one run: which of them writes, and what all of them decide alike.
+
+Several are started by ``torchrun``, ``accelerate launch`` or a cluster's own launcher, which say so
+in the environment. With one process, which is the ordinary case, nothing here does anything.
+
+All functions but :func:`count`, :func:`rank` and :func:`is_main` are collective: every process has
+to call them, in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed
+
+T = TypeVar("T")
+
+# One process may tokenise millions of examples while the others wait. Those of a process that has
+# died are ended by whoever started them.
+_PATIENCE = timedelta(days=2)
+
+
+def launched() -> int:
+    """How many processes the launcher says that there are, joined or not."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Be one of the launcher's processes inside, on a GPU of its own if there are any."""
+    if launched() == 1 or _is_joined():
+        yield
+        return
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    try:
+        yield
+    finally:
+        _talk.cache_clear()
+        state.destroy_process_group()
+
+
+def count() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if _is_joined() else 1
+
+
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return distributed.get_rank() if _is_joined() else 0
+
+
+def is_main() -> bool:
+    """Whether this is the one that writes and speaks."""
+    return rank() == 0
+
+
+def gather(value: T) -> list[T]:
+    """What every process has, in their order.
+
+    Args:
+        value: Can be pickled; it does not leave the run.
+    """
+    if count() == 1:
+        return [value]
+    found: list[Any] = [None] * count()
+    distributed.all_gather_object(found, value, group=_talk())
+    return found
+
+
+def shares(n: int) -> range:
+    """Which of ``n`` things this process takes.
+
+    Every process takes equally many, so that some may be beyond ``n``.
+    """
+    return range(rank(), n + -n % count(), count())
+
+
+def by_main(do: Callable[[], T]) -> T:
+    """Let the main process do something; all return what it returns, or raise what it raises."""
+    if count() == 1:
+        return do()
+    told: list[Any] = [None, None]
+    caught: BaseException | None = None
+    if is_main():
+        try:
+            told[0] = do()
+        except Exception as error:
+            caught = told[1] = error
+    distributed.broadcast_object_list(told, src=0, group=_talk())
+    if caught is not None:
+        raise caught
+    if told[1] is not None:
+        raise told[1]
+    result: T = told[0]
+    return result
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """Let the main process through alone, then the others, who find what it has left on disk.
+
+    If it fails, they fail at once rather than wait.
+
+    Raises:
+        RuntimeError: In the others, if the main process has failed.
+    """
+    if count() == 1:
+        yield
+    elif is_main():
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            gather(failed)
+    else:
+        if gather(False)[0]:
+            raise RuntimeError("the main process has failed; its message says why")
+        yield
+
+
+def _is_joined() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+@cache
+def _talk() -> Any:
+    """Messages between the processes: on CPUs, so that no GPU has to wait for them."""
+    return distributed.new_group(backend="gloo", timeout=_PATIENCE)

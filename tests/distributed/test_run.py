@@ -1,0 +1,128 @@
+"""Whole commands, by one process and by several: the same results, and one that speaks."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from distributed.launching import finish, launch, start
+from factories import save_backbones
+from layalign.eval.journal import read_predictions
+from layalign.train.recipe import Recipe, save_recipe
+from method_recipes import recipe_values, write_examples
+
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
+
+WORKER = str(Path(__file__).with_name("worker.py"))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("root")
+    save_backbones(folder)
+    write_examples(folder)
+    return folder
+
+
+def write_recipe(root: Path, folder: Path, **changes: Any) -> str:
+    values = recipe_values(root, folder, **changes)
+    values["stage"]["finetune"]["batch_size"] = 4
+    for stage in values["stage"].values():
+        stage |= {"eps": 1e-3, "micro_batch_size": 2}
+    values["output_dir"] = str(folder / "out")
+    folder.mkdir(exist_ok=True)
+    save_recipe(folder / "recipe.yaml", Recipe.from_dict(values))
+    return str(folder / "recipe.yaml")
+
+
+def run(root: Path, folder: Path, *, processes: int, shared_by: str = "ddp", **changes: Any) -> Any:
+    command = ["train", write_recipe(root, folder, **changes), "--json", "--quiet"]
+    printed = launch([WORKER, "command", *command], processes=processes, shared_by=shared_by)
+    assert printed.count('"output_dir"') == 1
+    return json.loads((folder / "out" / "summary.json").read_text())
+
+
+def test_a_recipe_gives_the_same_run(root: Path, tmp_path: Path) -> None:
+    found = {
+        name: run(root, tmp_path / name, processes=count, shared_by=shared_by)
+        for name, count, shared_by in (("one", 1, "ddp"), ("ddp", 2, "ddp"), ("fsdp", 2, "fsdp2"))
+    }
+    for name in ("ddp", "fsdp"):
+        for stage in ("finetune", "translation", "task"):
+            losses, expected = (found[way]["stages"][stage]["losses"] for way in (name, "one"))
+            assert losses == pytest.approx(expected, rel=1e-5), (name, stage)
+        assert found[name]["evaluation"]["languages"] == found["one"]["evaluation"]["languages"]
+        weights, wanted = (
+            load_file(tmp_path / way / "out" / "model.safetensors") for way in (name, "one")
+        )
+        for key, weight in weights.items():
+            assert (weight - wanted[key]).abs().max() < 1e-4, (name, key)
+        assert not list((tmp_path / name / "out" / "predictions").glob("*.part*"))
+        for system in ("layalign", "bare_llm"):
+            rows, expected = (
+                read_predictions(tmp_path / way / "out" / "predictions" / f"{system}.jsonl")
+                for way in (name, "one")
+            )
+            assert [row.output for row in rows] == [row.output for row in expected]
+
+
+@pytest.mark.parametrize("method", ["multilingual_lora", "mindmerger_hard"])
+def test_other_methods_run_too(root: Path, tmp_path: Path, method: str) -> None:
+    found = run(root, tmp_path, processes=2, method=method)
+    assert found["evaluation"]["systems"]
+
+
+def test_an_evaluation_is_shared(root: Path, tmp_path: Path) -> None:
+    run(root, tmp_path, processes=1)
+    outputs = {}
+    for count in (1, 3):
+        folder = tmp_path / f"results-{count}"
+        command = [
+            *("evaluate", str(tmp_path / "out"), "--data", str(root / "data.jsonl")),
+            *("--batch-size", "2", "--max-new-tokens", "4", "--output", str(folder), "--quiet"),
+        ]
+        printed = launch([WORKER, "command", *command], processes=count)
+        assert printed.count("avg all") <= 1  # one process prints the table
+        (file,) = folder.glob("*.layalign.jsonl")
+        outputs[count] = [(row.id, row.output, row.correct) for row in read_predictions(file)]
+        assert not list(folder.glob("*.part*"))
+    assert outputs[1] == outputs[3]
+    assert len(outputs[1]) == 8
+
+
+def test_a_mistake_is_named_by_every_process_and_nothing_hangs(root: Path, tmp_path: Path) -> None:
+    command = ["train", write_recipe(root, tmp_path), "--set", "stage.task.lrate=1"]
+    process = start([WORKER, "command", *command], processes=2)
+    printed = finish(process)
+    assert process.returncode != 0
+    assert "layalign: error: " in printed
+    assert "lrate" in printed
+
+
+def test_what_fails_in_the_main_process_alone_ends_all(root: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(root, tmp_path)
+    (tmp_path / "out").write_text("in the way")
+    process = start([WORKER, "command", "train", recipe], processes=2)
+    printed = finish(process)
+    assert process.returncode != 0
+    assert "choose another output_dir" in printed
+
+
+def test_a_run_that_is_told_to_end_goes_on(root: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(root, tmp_path)
+    command = ["train", recipe, "--set", "stage.task.epochs=60", "--resume", "--quiet"]
+    process = start([WORKER, "command", *command], processes=2)
+    while not (tmp_path / "out" / "task" / "checkpoint-2").is_dir():
+        assert process.poll() is None, finish(process)
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)  # the launcher tells all
+    assert "it can be resumed" in finish(process)
+    launch([WORKER, "command", *command], processes=1)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["stages"]["task"]["updates"] == 120
