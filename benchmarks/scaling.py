@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distributed.launching import ROOT, launch
 from safetensors.torch import load_file
+
+from distributed.launching import ROOT, launch
 
 WORKER = str(ROOT / "tests" / "distributed" / "worker.py")
 WAYS = (

@@ -16,9 +16,6 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
-import torch
-from torch import distributed
-
 T = TypeVar("T")
 
 # One process may tokenise millions of examples while the others wait. Those of a process that has
@@ -27,8 +24,8 @@ _PATIENCE = timedelta(days=2)
 
 
 def launched() -> int:
-    """How many processes the launcher says that there are, joined or not."""
-    return int(os.environ.get("WORLD_SIZE") or 1)
+    """How many processes a launcher says that there are, joined or not."""
+    return int(os.environ.get("WORLD_SIZE") or 1) if os.environ.get("RANK") else 1
 
 
 @contextmanager
@@ -37,6 +34,7 @@ def joined() -> Iterator[None]:
     if launched() == 1 or _is_joined():
         yield
         return
+    import torch
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())
@@ -49,12 +47,12 @@ def joined() -> Iterator[None]:
 
 def count() -> int:
     """How many processes there are."""
-    return distributed.get_world_size() if _is_joined() else 1
+    return _group().get_world_size() if _is_joined() else 1
 
 
 def rank() -> int:
     """Which of them this one is, from 0."""
-    return distributed.get_rank() if _is_joined() else 0
+    return _group().get_rank() if _is_joined() else 0
 
 
 def is_main() -> bool:
@@ -71,7 +69,7 @@ def gather(value: T) -> list[T]:
     if count() == 1:
         return [value]
     found: list[Any] = [None] * count()
-    distributed.all_gather_object(found, value, group=_talk())
+    _group().all_gather_object(found, value, group=_talk())
     return found
 
 
@@ -94,7 +92,7 @@ def by_main(do: Callable[[], T]) -> T:
             told[0] = do()
         except Exception as error:
             caught = told[1] = error
-    distributed.broadcast_object_list(told, src=0, group=_talk())
+    _group().broadcast_object_list(told, src=0, group=_talk())
     if caught is not None:
         raise caught
     if told[1] is not None:
@@ -127,11 +125,17 @@ def main_first() -> Iterator[None]:
         yield
 
 
+def _group() -> Any:
+    from torch import distributed  # here, so that commands without it start at once
+
+    return distributed
+
+
 def _is_joined() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+    return bool(_group().is_available() and _group().is_initialized())
 
 
 @cache
 def _talk() -> Any:
     """Messages between the processes: on CPUs, so that no GPU has to wait for them."""
-    return distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    return _group().new_group(backend="gloo", timeout=_PATIENCE)

@@ -16,6 +16,7 @@ from layalign.train.batches import (
     spread,
     spread_different,
     to_learn,
+    tokens_read,
 )
 
 
@@ -125,3 +126,25 @@ def test_batches_do_not_depend_on_workers(processor, examples):
     )
     assert zero == two
     assert len(zero) == 33
+
+
+def test_the_end_is_filled_up_for_several_processes():
+    lengths = [3, 1, 4, 1, 5]
+    alone = list(sampler(lengths, batch_size=4, total=7))
+    filled = sampler(lengths, batch_size=4, total=7, multiple=4)
+    assert len(filled) == 8
+    assert list(filled) == [*alone, ~alone[-1]]
+    assert list(sampler(lengths, batch_size=4, total=8, multiple=4)) == list(
+        sampler(lengths, batch_size=4, total=8)
+    )
+
+
+def test_what_only_fills_up_teaches_nothing(processor, examples):
+    dataset = StageDataset(examples, processor)
+    real, filling = dataset[3], dataset[~3]
+    assert filling["encoder_input_ids"] == real["encoder_input_ids"]
+    assert set(filling["labels"]) == {-100}
+    batch = dataset.collate([filling, filling])
+    assert (batch["labels"] == -100).all()
+    assert tokens_read(batch) == 0
+    assert tokens_read(dataset.collate([real, filling])) == tokens_read(dataset.collate([real])) > 0

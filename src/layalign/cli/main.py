@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
-from layalign import __version__
+from layalign import __version__, processes
 from layalign.cli import (
     analyze,
     bench,
@@ -40,6 +40,8 @@ COMMANDS = (
     *(quickstart, data, plan, train, status, compare, evaluate, analyze, report),
     *(generate, chat, serve, demo, export, models, inspect, convert, bench),
 )
+SHARED = ("train", "evaluate", "generate")
+"""Commands whose work several processes can share."""
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -60,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return 2
+    if processes.launched() > 1 and args.command not in SHARED:
+        shared = ", ".join(SHARED)
+        return _fail(f"{args.command} is for one process; {shared} are for several", 2)
     _prepare(args)
     if argv is None:  # the process is ours
         keep_freed_memory()
@@ -111,11 +116,9 @@ def _prepare(args: argparse.Namespace) -> None:
 @contextmanager
 def _together(args: argparse.Namespace) -> Iterator[None]:
     """Join the processes that a launcher has started; of several one speaks."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if processes.launched() == 1:
         yield
         return
-    from layalign import processes
-
     with processes.joined(), open(os.devnull, "w", encoding="utf-8") as nowhere:
         if processes.is_main():
             yield
@@ -174,7 +177,7 @@ def _in_words(error: Exception) -> str:
 def _fail(message: str, status: int) -> int:
     # What a file holds may be in the message: no control character of it reaches the terminal.
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
-    rank = os.environ.get("RANK", "0")  # set where several processes are started
+    rank = os.environ.get("RANK", "0") if processes.launched() > 1 else "0"
     who = "layalign" if rank == "0" else f"layalign (process {rank})"
     print(f"{who}: error: {line}", file=sys.stderr)
     return status

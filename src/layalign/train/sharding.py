@@ -82,8 +82,8 @@ def check_deepspeed(accelerator: Any, folder: Path, *, resumes: bool) -> None:
     instead = "use FSDP2 (recipes/accelerate/fsdp2.yaml), which spreads the same"
     if accelerator.state.deepspeed_plugin.zero_stage == 3:
         raise ConfigError(
-            "ZeRO-3 shows parameters to the module that owns them alone, but the aligner's are read "
-            f"elsewhere too; {instead}, or ZeRO-2"
+            "ZeRO-3 shows parameters to the module that owns them alone, but the aligner has some "
+            f"that are read elsewhere too; {instead}, or ZeRO-2"
         )
     if resumes:
         raise ConfigError(
