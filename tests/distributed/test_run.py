@@ -71,6 +71,7 @@ def test_a_recipe_gives_the_same_run(root: Path, tmp_path: Path) -> None:
             assert [row.output for row in rows] == [row.output for row in expected]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("method", ["multilingual_lora", "mindmerger_hard"])
 def test_other_methods_run_too(root: Path, tmp_path: Path, method: str) -> None:
     found = run(root, tmp_path, processes=2, method=method)
@@ -104,6 +105,7 @@ def test_a_mistake_is_named_by_every_process_and_nothing_hangs(root: Path, tmp_p
     assert "lrate" in printed
 
 
+@pytest.mark.deep
 def test_what_fails_in_the_main_process_alone_ends_all(root: Path, tmp_path: Path) -> None:
     recipe = write_recipe(root, tmp_path)
     (tmp_path / "out").write_text("in the way")
@@ -113,6 +115,7 @@ def test_what_fails_in_the_main_process_alone_ends_all(root: Path, tmp_path: Pat
     assert "choose another output_dir" in printed
 
 
+@pytest.mark.deep
 def test_a_run_that_is_told_to_end_goes_on(root: Path, tmp_path: Path) -> None:
     recipe = write_recipe(root, tmp_path)
     command = ["train", recipe, "--set", "stage.task.epochs=60", "--resume", "--quiet"]

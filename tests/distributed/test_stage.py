@@ -80,7 +80,13 @@ def test_checkpoints_are_the_same_files(runs: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("one process", "FSDP2"), ("FSDP2", "DDP"), ("DDP", "one process"), ("FSDP2", "one process")],
+    [
+        ("one process", "FSDP2"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.deep)
+            for pair in (("FSDP2", "DDP"), ("DDP", "one process"), ("FSDP2", "one process"))
+        ),
+    ],
 )
 def test_a_run_is_taken_up_another_way(
     runs: dict[str, Path], before: str, after: str, tmp_path: Path
@@ -94,6 +100,7 @@ def test_a_run_is_taken_up_another_way(
     assert_same(folder, runs["one process"])
 
 
+@pytest.mark.deep
 def test_one_process_is_told_to_end_and_all_save(runs: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
