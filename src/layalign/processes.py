@@ -9,12 +9,15 @@ to call them, in the same order.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
+
+from layalign.errors import LayAlignError
 
 T = TypeVar("T")
 
@@ -91,7 +94,7 @@ def by_main(do: Callable[[], T]) -> T:
         try:
             told[0] = do()
         except Exception as error:
-            caught = told[1] = error
+            caught, told[1] = error, _carried(error)
     _group().broadcast_object_list(told, src=0, group=_talk())
     if caught is not None:
         raise caught
@@ -108,7 +111,7 @@ def main_first() -> Iterator[None]:
     If it fails, they fail at once rather than wait.
 
     Raises:
-        RuntimeError: In the others, if the main process has failed.
+        LayAlignError: In the others, if the main process has failed.
     """
     if count() == 1:
         yield
@@ -121,8 +124,17 @@ def main_first() -> Iterator[None]:
             gather(failed)
     else:
         if gather(False)[0]:
-            raise RuntimeError("the main process has failed; its message says why")
+            raise LayAlignError("the main process has failed; its message says why")
         yield
+
+
+def _carried(error: Exception) -> Exception:
+    """An error that can be sent: itself, or one of the same words."""
+    try:
+        found: Exception = copy.copy(error)  # which makes it anew, as the other side does
+    except Exception:
+        return LayAlignError(str(error))
+    return found
 
 
 def _group() -> Any:
