@@ -309,7 +309,8 @@ class TrainingLoop(Trainer):
         """
         losses = processes.gather(float(torch.stack(self.update_losses).sum()))
         if self.is_deepspeed_enabled:  # which has the gradients, and has made the update already
-            self.gradient_norm = self.model_wrapped.get_global_grad_norm() or 0.0
+            engine: Any = self.model_wrapped
+            self.gradient_norm = engine.get_global_grad_norm() or 0.0
         loss, norm = sum(losses) / len(losses), float(self.gradient_norm)
         self.update_losses.clear()
         if note_update(self.record, loss, norm):

@@ -29,6 +29,7 @@ def save_checkpoint(loop: TrainingLoop) -> None:
     Raises:
         TrainingError: It cannot be written; earlier checkpoints are as before.
     """
+    assert loop.optimizer is not None  # while it trains
     learner = loop.learner
     weights = {name: whole(learner.get_parameter(name).detach()) for name in loop.trained}
     # DeepSpeed does not give them away.
@@ -47,6 +48,8 @@ def load_moments(loop: TrainingLoop, checkpoint: Path) -> None:
         torch.load(checkpoint / name, map_location="cpu", weights_only=True)
         for name in (OPTIMIZER_NAME, SCHEDULER_NAME)
     )
+    assert loop.optimizer is not None
+    assert loop.lr_scheduler is not None
     load_optimizer_state(loop.optimizer, moments)
     loop.lr_scheduler.load_state_dict(schedule)
 
@@ -57,11 +60,14 @@ def _write_and_prune(
     moments: dict[str, Any],
     random_states: dict[str, bytes],
 ) -> None:
+    assert loop.lr_scheduler is not None
+    schedule = loop.lr_scheduler.state_dict()
+
     def write(folder: Path) -> None:
         if loop.save is not None:
             loop.save(folder, weights)
         torch.save(moments, folder / OPTIMIZER_NAME)
-        torch.save(loop.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
+        torch.save(schedule, folder / SCHEDULER_NAME)
         for name, content in random_states.items():
             (folder / name).write_bytes(content)
         loop.state.save_to_json(str(folder / "trainer_state.json"))
