@@ -68,6 +68,8 @@ def translated_once(
 ) -> tuple[list[Example], float]:
     """Put an English translation under every text, and remember it in a file.
 
+    What the file has of other texts is made anew.
+
     Args:
         examples: See :func:`translated`.
         translator: Not asked if the file is there and whole.
@@ -79,16 +81,18 @@ def translated_once(
         The examples, and how many seconds their translation took when it was made.
     """
     drop_unless_sealed(file)
-    if not file.is_file():
+    asked = [example.text for example in examples]
+    made = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    if made.get("asked") != asked:
         start = time.perf_counter()
         changed = translated(
             examples, translator, keep_original=True, batch_size=batch_size, on_batch=on_batch
         )
         seconds = time.perf_counter() - start
+        made = {"asked": asked, "texts": [one.text for one in changed], "seconds": seconds}
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"texts": [example.text for example in changed], "seconds": seconds})
+        write_json(file, made)
         seal(file)
-    made = json.loads(file.read_text("utf-8"))
     pairs = zip(examples, made["texts"], strict=True)
     return [replace(example, text=text) for example, text in pairs], made["seconds"]
 
