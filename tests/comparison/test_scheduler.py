@@ -136,6 +136,21 @@ def test_a_cell_that_another_comparison_runs_is_waited_for(cells: list[Cell]) ->
 def test_cells_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert "OMP_NUM_THREADS" not in scheduler._environment(1)
-    assert scheduler._environment(3)["OMP_NUM_THREADS"] == "2"
-    assert scheduler._environment(16)["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in scheduler._environment(1, None)
+    assert scheduler._environment(3, None)["OMP_NUM_THREADS"] == "2"
+    assert scheduler._environment(16, None)["OMP_NUM_THREADS"] == "1"
+
+
+def test_cells_take_turns_on_the_gpus(cells: list[Cell], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert scheduler.gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert scheduler._environment(1, "6")["CUDA_VISIBLE_DEVICES"] == "4,6"
+    assert scheduler._environment(2, "6")["CUDA_VISIBLE_DEVICES"] == "6"
+    tell = "import os, sys; f = open(sys.argv[1] + '.gpu', 'w'); "
+    tell += "f.write(os.environ['CUDA_VISIBLE_DEVICES']); f.close(); "
+    act(monkeypatch, lambda cell: tell + "import time; time.sleep(1); " + FINISH)
+    CellRunner(4).run([cell for cell in cells if cell.after is None])
+    used = [Path(f"{cell.folder}.gpu").read_text() for cell in cells if cell.after is None]
+    assert sorted(used) == ["4", "6"]

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 
+import factories
 import layalign.embedded
 from layalign.data import Example
 from layalign.errors import BackboneError, CheckpointError, ConfigError
+from layalign.eval import loading
 from layalign.eval.loading import load_systems
 from layalign.eval.provenance import describe_checkpoint, is_language_model
 from layalign.eval.run_folder import FINETUNE_NAME
@@ -129,3 +132,14 @@ def test_embedded_names_and_hub_ids(
         layalign.embedded, "resolve", {"small": str(tiny_language_model)}.__getitem__
     )
     assert [*load_systems("small")] == ["bare LLM"]
+
+
+def test_on_a_gpu_a_checkpoint_has_the_type_of_its_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    language_model = factories.make_language_model()
+    language_model.config.dtype = torch.bfloat16  # as that of a model that was loaded so
+    factories.make_model(language_model).save_pretrained(tmp_path)
+    assert loading._dtype(tmp_path) is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert loading._dtype(tmp_path) == torch.bfloat16

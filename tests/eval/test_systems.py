@@ -56,13 +56,56 @@ def test_bare_llm_equals_plain_greedy_decoding(
     assert len(set(map(len, rows))) > 1
 
 
-def decode_plainly(model: PreTrainedModel, prompt: list[int], ends: int) -> list[int]:
+def decode_plainly(
+    model: PreTrainedModel, prompt: list[int], ends: int, *, penalty: float = 1.0
+) -> list[int]:
     new: list[int] = []
     while len(new) < NEW and ends not in new:
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor([prompt + new])).logits
-        new.append(int(logits[0, -1].argmax()))
+            scores = model(input_ids=torch.tensor([prompt + new])).logits[0, -1]
+        for token in set(new):
+            scores[token] *= penalty if scores[token] < 0 else 1 / penalty
+        new.append(int(scores.argmax()))
     return new
+
+
+@pytest.mark.parametrize("penalty", [1.0, 3.0])
+def test_a_penalty_on_repetition_counts_the_answer_alone(
+    language_model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    examples: list[Example],
+    penalty: float,
+) -> None:
+    language_model.generation_config.repetition_penalty = penalty
+    system = BareLLM(language_model, tokenizer, prompt_template="{question}", max_new_tokens=NEW)
+    prompts = [system.feature(example.text)["input_ids"] for example in examples]
+    rows = [decode_plainly(language_model, prompt, 2, penalty=penalty) for prompt in prompts]
+    found = [answer.text for answer in system.answer(examples, batch_size=4)]
+    assert found == tokenizer.batch_decode(rows, skip_special_tokens=True)
+    repeats = [row for row in rows if len(set(row)) < len(row)]
+    assert repeats if penalty == 1 else not repeats
+
+
+def test_with_a_penalty_too_batches_equal_one_by_one(
+    model: LayAlignModel, processor: LayAlignProcessor, examples: list[Example]
+) -> None:
+    system = LayAlignSystem(model, processor, max_new_tokens=NEW)
+    free = system.answer(examples)
+    model.generation_config.repetition_penalty = 3.0
+    batched = system.answer(examples, batch_size=7)
+    assert batched == [system.answer([example])[0] for example in examples]
+    assert batched != free
+
+
+def test_an_answer_ends_at_the_tokenizers_eos_too(
+    language_model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, examples: list[Example]
+) -> None:
+    language_model.generation_config.eos_token_id = None
+    prompt = BareLLM(language_model, tokenizer).feature(f"{examples[0].text}\n")["input_ids"]
+    first = decode_plainly(language_model, prompt, -1)[0]
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(first)
+    (answer,) = BareLLM(language_model, tokenizer, max_new_tokens=NEW).answer(examples[:1])
+    assert answer.new_tokens == 1
 
 
 def test_inside_layalign_the_bare_llm_is_unchanged(
@@ -82,9 +125,9 @@ def test_batches_are_reported_and_sorted_by_length(
 ) -> None:
     widths: list[int] = []
 
-    def generate(*, input_ids: torch.Tensor, **_: object) -> torch.Tensor:
-        widths.append(input_ids.shape[1])
-        return torch.cat([input_ids, input_ids[:, -1:]], 1)
+    def generate(*, attention_mask: torch.Tensor, **_: object) -> torch.Tensor:
+        widths.append(attention_mask.shape[1])
+        return attention_mask[:, -1:]
 
     monkeypatch.setattr(language_model, "generate", generate)
     system, sizes = BareLLM(language_model, tokenizer), list[int]()

@@ -81,6 +81,8 @@ def test_translations_are_made_once(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b"eggs", b"eggz"))
     assert translated_once(EXAMPLES, dictionary, file, batch_size=1)[0] == first
     assert len(dictionary.read) == 4
+    turned = EXAMPLES[::-1]
+    assert translated_once(turned, dictionary, file, batch_size=1)[0] == first[::-1]
 
 
 def test_answers_are_told_by_their_place_among_all() -> None:

@@ -44,6 +44,9 @@ def test_decoding_options(tiny_checkpoint: Path) -> None:
 def test_wrong_use(tiny_checkpoint: Path) -> None:
     with pytest.raises(DataError, match="no text"):
         generate(tiny_checkpoint, [])
+    for name, value in {"temperature": 0.0, "num_beams": 0}.items():
+        with pytest.raises(ConfigError, match=f"{name} is {value}; expected more than 0"):
+            generate(tiny_checkpoint, TEXTS, **{name: value})
     with pytest.raises(ConfigError, match="num_beams is 2"):
         generate(tiny_checkpoint, TEXTS, num_beams=2, stream=print)
 

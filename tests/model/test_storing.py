@@ -98,15 +98,14 @@ def test_what_is_not_there_is_one_line(put_on_hub: Put) -> None:
 class Api:
     """Takes the place of huggingface_hub's, and keeps what is uploaded."""
 
-    def __init__(self, fail: bool = False) -> None:
-        self.fail = fail
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
         self.created: dict[str, Any] = {}
         self.files: dict[str, str] = {}
 
     def create_repo(self, repo_id: str, **kwargs: Any) -> Any:
-        if self.fail:
-            response = SimpleNamespace(headers={}, request=None)
-            raise HfHubHTTPError("401 Unauthorized\nand more", response=response)
+        if self.error is not None:
+            raise self.error
         self.created = {"repo_id": repo_id, **kwargs}
         return SimpleNamespace(repo_id=repo_id)
 
@@ -134,9 +133,14 @@ def test_uploading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_an_upload_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "HfApi", lambda token: Api(fail=True))
-    with pytest.raises(CheckpointError, match="cannot upload to 'me/sums': 401 Unauthorized; log"):
-        make_model().push_to_hub("me/sums")
+    response = SimpleNamespace(headers={}, request=None)
+    refused = HfHubHTTPError("401 Unauthorized\nand more", response=response)
+    no_network = type("ConnectError", (Exception,), {})("Connection refused")  # of its own library
+    for error, words in ((refused, "401 Unauthorized; log"), (no_network, "Connection refused; ")):
+        api = Api(error)
+        monkeypatch.setattr(hub, "HfApi", lambda token, api=api: api)
+        with pytest.raises(CheckpointError, match=f"cannot upload to 'me/sums': {words}"):
+            make_model().push_to_hub("me/sums")
 
 
 def test_a_card_of_ones_own_is_kept(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from layalign.errors import ConfigError
 from layalign.model.known_sizes import KNOWN_SIZES, known_config
 from layalign.planning import DEVICES, Setup, find_device, plan_training
 from layalign.planning.machine import measured_cpu
-from layalign.train.recipe import Recipe, find_recipe, load_recipe
+from layalign.train.recipe import Recipe, load_recipe
 
 L40 = find_device("l40-48gb")
 # Assumed, because the paper does not say how long its examples are: sentences of a web corpus, and
@@ -27,7 +27,7 @@ PAPER_HOURS = {"translation": 9, "task": 8}
 
 def paper(means: Any = None, **changes: Any) -> dict[str, Any]:
     setup = Setup(**{"device": L40, "devices": 8, **changes})
-    return plan_training(load_recipe(find_recipe("paper_math")), setup, means=means)
+    return plan_training(load_recipe("paper_math"), setup, means=means)
 
 
 @pytest.fixture(scope="module")
@@ -215,8 +215,8 @@ def test_mistakes(tiny: dict[str, Any]) -> None:
     tiny["model"]["language_model"] = "some/model"
     with pytest.raises(ConfigError, match=r"the sizes of some/model are not known; give a config"):
         plan(tiny)
-    with pytest.raises(ConfigError, match=r"no recipe 'paper_moth'.*did you mean 'paper_math'"):
-        find_recipe("paper_moth")
+    with pytest.raises(ConfigError, match=r"paper_moth: cannot be read.*did you mean 'paper_math'"):
+        load_recipe("paper_moth")
 
 
 def test_command(tiny: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

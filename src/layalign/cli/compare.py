@@ -19,7 +19,12 @@ def add_parser(subparsers: Any) -> None:
         description=f"{help_}. What an earlier call with the same output has finished is kept, and "
         "what it has begun goes on.",
     )
-    parser.add_argument("recipes", metavar="RECIPE", nargs="+", help="YAML file of LayAlign")
+    parser.add_argument(
+        "recipes",
+        metavar="RECIPE",
+        nargs="+",
+        help="YAML file of LayAlign, or the name of a shipped one",
+    )
     parser.add_argument(
         "--methods",
         type=comma_list,

@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
         help="file, folder, hub:ID of a data set of the Hugging Face Hub, or word_problems, the "
         "shipped set",
     )
-    parser.add_argument("--recipe", metavar="FILE", help="take all sources of this recipe instead")
+    parser.add_argument("--recipe", metavar="RECIPE", help="take all sources of this one instead")
     add_source_options(parser.add_argument_group("how the sources are read"))
     parser.add_argument(
         "--encoder", metavar="MODEL", help="count texts in tokens of this one, not characters"

@@ -10,7 +10,7 @@ from layalign.cli.parser import add_overrides, add_selection, comma_list, refuse
 
 METRICS = ("number", "choice", "exact", "translation")
 SCORINGS = ("generate", "loglikelihood")
-_HARNESS_ONLY = ("include", "encoder_field", "encoder_template")
+_HARNESS_ONLY = ("include", "encoder_field", "encoder_template", "language")
 _NATIVE_ONLY = (
     *("data", "split", "languages", "template", "set", "scoring", "max_new_tokens"),
     *("prompt_template", "resume"),
@@ -115,6 +115,11 @@ def _add_harness(group: Any) -> None:
         metavar="TEXT",
         help="the same as a template, such as '{premise} {hypothesis}'",
     )
+    group.add_argument(
+        "--language",
+        metavar="TAG",
+        help="of what the encoder reads; only encoders such as NLLB's need it",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -178,6 +183,7 @@ def _run_harness(args: argparse.Namespace) -> int:
         include=args.include,
         encoder_field=args.encoder_field,
         encoder_template=args.encoder_template,
+        language=args.language,
         batch_size=args.batch_size,
         limit=args.limit,
         output=args.output,

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     from layalign.planning import Setup, find_device, plan_training
     from layalign.planning.machine import measured_cpu
     from layalign.planning.table import print_training_plan
-    from layalign.train.recipe import find_recipe, load_recipe
+    from layalign.train.recipe import load_recipe
 
     device = measured_cpu() if args.gpu == CPU else find_device(args.gpu)
     if args.interconnect is not None:
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     setup = Setup(device=device, devices=args.gpus, utilisation=args.utilisation, price=args.price)
     chosen = {"encoder": args.encoder, "language_model": args.llm}
     backbones = [f"model.{key}={json.dumps(value)}" for key, value in chosen.items() if value]
-    recipe = load_recipe(find_recipe(args.recipe), [*args.set, *backbones])
+    recipe = load_recipe(args.recipe, [*args.set, *backbones])
     plan = plan_training(recipe, setup, means=dict(args.mean))
     if args.json:
         print_json(plan)

@@ -16,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command."""
     help_ = "train and evaluate what a recipe describes"
     parser = subparsers.add_parser("train", help=help_, description=help_)
-    parser.add_argument("recipe", metavar="RECIPE", help="YAML file")
+    parser.add_argument("recipe", metavar="RECIPE", help="YAML file, or the name of a shipped one")
     add_overrides(
         parser,
         "override a key of the recipe, such as stage.task.lr=3e-4 or method=mindmerger; may be "

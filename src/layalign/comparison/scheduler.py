@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from layalign.comparison.cells import Cell
 from layalign.durable import lock
 
@@ -30,7 +32,8 @@ class CellRunner:
     """
 
     jobs: int = 1
-    """Cells at a time; they share the processor cores."""
+    """Cells at a time; they share the processor cores, and where there are several GPUs take turns
+    on them."""
 
     progress: GridProgress | None = None
     failures: dict[str, str] = field(default_factory=dict)
@@ -67,12 +70,16 @@ class CellRunner:
             return True
         if len(self.running) >= self.jobs or (before is not None and not before.is_finished):
             return False
-        process = _Process.start(cell, self.jobs)
+        process = _Process.start(cell, self.jobs, self._freest_gpu())
         if process is None:
             self.elsewhere.append(cell.name)
             return False
         self.running.append(process)
         return True
+
+    def _freest_gpu(self) -> str | None:
+        taken = [process.gpu for process in self.running]
+        return min(gpus(), key=taken.count, default=None)
 
     def _collect(self) -> None:
         for process in [one for one in self.running if one.process.poll() is not None]:
@@ -94,12 +101,14 @@ class CellRunner:
 class _Process:
     """A cell that runs."""
 
-    def __init__(self, cell: Cell, process: subprocess.Popen[bytes], logged: int) -> None:
-        self.cell, self.process = cell, process
+    def __init__(
+        self, cell: Cell, process: subprocess.Popen[bytes], logged: int, gpu: str | None
+    ) -> None:
+        self.cell, self.process, self.gpu = cell, process, gpu
         self.logged = logged  # bytes of earlier sessions
 
     @classmethod
-    def start(cls, cell: Cell, jobs: int) -> _Process | None:
+    def start(cls, cell: Cell, jobs: int, gpu: str | None) -> _Process | None:
         """Start it, unless it is running already."""
         with cell.log.open("ab") as log:
             if not lock(log):
@@ -110,9 +119,9 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(jobs),
+                env=_environment(jobs, gpu),
             )
-        return cls(cell, process, logged)
+        return cls(cell, process, logged, gpu)
 
     def last_line(self) -> str:
         """What it is doing."""
@@ -144,9 +153,16 @@ def command(cell: Cell) -> list[str]:
     return [sys.executable, "-m", "layalign", "train", os.fspath(cell.file), "--resume"]
 
 
-def _environment(jobs: int) -> dict[str, str]:
-    """Cells that run beside each other share the cores."""
+def gpus() -> list[str]:
+    """The GPUs that cells may use, by the names that CUDA takes."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _environment(jobs: int, gpu: str | None) -> dict[str, str]:
+    """Cells that run beside each other share the cores, and have one GPU each if there are any."""
     if jobs == 1:
         return dict(os.environ)
+    own: dict[str, str] = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {**os.environ, "OMP_NUM_THREADS": str(max(1, (cores or 1) // jobs))}
+    return {**os.environ, **own, "OMP_NUM_THREADS": str(max(1, (cores or 1) // jobs))}

@@ -35,13 +35,10 @@ class Run:
         """Read what it has left.
 
         Raises:
-            DataError: Its summary or predictions cannot be read.
+            TrainingError: Its summary is damaged.
+            DataError: Its predictions cannot be read.
         """
-        path = cell.folder / SUMMARY_NAME
-        try:
-            summary = RunSummary.load(path)
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{path} cannot be read; delete it to finish the run again") from error
+        summary = RunSummary.load(cell.folder / SUMMARY_NAME)
         if summary.system is None:
             raise DataError(f"{cell.folder} has evaluated nothing; give the recipe data.evaluation")
         answers = cell.folder / PREDICTIONS_FOLDER / f"{summary.system}.jsonl"

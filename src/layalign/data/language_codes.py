@@ -1,11 +1,12 @@
 """The language codes of multilingual encoders' tokenizers, by BCP-47 tag."""
 
+import textwrap
 from collections.abc import Mapping
 from functools import lru_cache
 
 from babel.core import get_global
 
-from layalign.data.languages import check_language
+from layalign.data.languages import UNKNOWN_LANGUAGE, check_language
 from layalign.errors import ConfigError, DataError, nearest
 
 # As in the tokenizers themselves, a row for each script.
@@ -77,6 +78,30 @@ def language_codes(name: str | Mapping[str, str]) -> dict[str, str]:
             f"mapping from BCP-47 tags to codes{nearest(str(name), TABLES)}"
         )
     return dict(_table(name))
+
+
+def source_code(codes: Mapping[str, str], language: str | None) -> str:
+    """The code of a text's language, for an encoder's tokenizer.
+
+    Args:
+        codes: By BCP-47 tag.
+        language: Of the text; None if it is not stated.
+
+    Raises:
+        DataError: It is not stated, or has no code.
+    """
+    if language is None or language == UNKNOWN_LANGUAGE:
+        raise DataError(
+            "the encoder's tokenizer has to be told the language of a text; state it as a BCP-47 "
+            "tag such as sw"
+        )
+    if language not in codes:
+        known = textwrap.shorten(", ".join(sorted(codes)), 200, placeholder=" …")
+        raise DataError(
+            f"language {language!r} has no code for the encoder's tokenizer; expected one of "
+            f"{known}; extend language_codes"
+        )
+    return codes[language]
 
 
 @lru_cache(maxsize=len(TABLES))

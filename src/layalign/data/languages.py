@@ -14,8 +14,11 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 
+UNKNOWN_LANGUAGE = "und"
+"""BCP-47's tag for text of which the language is not stated."""
+
 # In the register, but the name of no language.
-_NO_LANGUAGE = ("mul", "und", "zxx", "root")
+_NO_LANGUAGE = ("mul", UNKNOWN_LANGUAGE, "zxx", "root")
 
 
 @lru_cache(maxsize=1)

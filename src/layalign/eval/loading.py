@@ -24,6 +24,7 @@ from layalign.eval.systems import BARE, LAYALIGN, BareLLM, BatchedSystem, LayAli
 from layalign.eval.translating import SequenceToSequence, check_languages
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_language_model
+from layalign.model.checkpoint import read_config
 from layalign.model.pretrained import load_config, load_model
 from layalign.model.tokenizers import load_tokenizer
 from layalign.processing import LayAlignProcessor
@@ -41,6 +42,9 @@ def load_systems(
 ) -> dict[str, BatchedSystem]:
     """Load a checkpoint of LayAlign, or a plain language model, to a GPU if there is one.
 
+    On a GPU the backbones of a checkpoint are loaded in the type that they were trained beside:
+    their files may hold a larger one, for which there is no room. Else they are loaded as stored.
+
     Args:
         checkpoint: Folder or hub id of either, or the name of an embedded language model.
         bare: Whether the bare language model inside LayAlign is wanted too.
@@ -56,8 +60,9 @@ def load_systems(
     folder = find_model(checkpoint)
     if is_language_model(folder):
         return {BARE: load_bare(folder, bare_prompt_template=bare_prompt_template, **options)}
+    model = LayAlignModel.from_pretrained(checkpoint, dtype=_dtype(folder))
     return make_systems(
-        _on_gpu(LayAlignModel.from_pretrained(checkpoint)),
+        _on_gpu(model),
         LayAlignProcessor.from_pretrained(checkpoint),
         bare=bare,
         bare_prompt_template=bare_prompt_template,
@@ -173,6 +178,12 @@ def read_finetune(folder: Path) -> dict[str, Any]:
             f"{file} is damaged ({reason(error)}); copy the folder again"
         ) from error
     return found
+
+
+def _dtype(checkpoint: Path) -> torch.dtype | None:
+    """The type to load a checkpoint's backbones in; None for as stored."""
+    recorded: torch.dtype | None = read_config(checkpoint).text_config.dtype
+    return recorded if torch.cuda.is_available() else None
 
 
 def _on_gpu(model: Model) -> Model:

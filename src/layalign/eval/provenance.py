@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import layalign
 from layalign.data import DataSource
+from layalign.durable import sha256
 from layalign.errors import CheckpointError
 from layalign.eval.run_folder import FINETUNE_NAME, RECIPE_NAME
 from layalign.yaml_files import read_yaml
@@ -160,12 +161,3 @@ def hash_files(place: Path, pattern: str = "*") -> dict[str, str]:
         return {place.name: sha256(place)}
     files = sorted(file for file in place.rglob(pattern) if file.is_file())
     return {file.relative_to(place).as_posix(): sha256(file) for file in files}
-
-
-def sha256(path: str | PathLike[str]) -> str:
-    """Hash a file without holding it in memory."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

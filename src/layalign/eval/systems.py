@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
+from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
 from layalign.chat_format import QUESTION
 from layalign.data import Example
 from layalign.eval.batching import in_batches, longest_first
-from layalign.eval.decoding import evaluation_mode, until_end, until_stop
+from layalign.eval.decoding import end_ids, evaluation_mode, until_end, until_stop
 from layalign.eval.likelihood import (
     Likelihood,
     append,
@@ -140,22 +141,39 @@ class BatchedSystem:
 
     def answer_batch(self, features: list[Feature]) -> list[Answer]:
         """Generate the answers to tokenised prompts, all at once."""
-        arguments = {
-            "max_new_tokens": self.max_new_tokens,
-            "do_sample": False,
-            "num_beams": 1,
-            "eos_token_id": self.model.generation_config.eos_token_id,
-            "pad_token_id": pad_id(self.tokenizer),
-            **self.generation,
-        }
-        if self.stop:
-            arguments |= {"stop_strings": list(self.stop), "tokenizer": self.tokenizer}
+        arguments = self._arguments()
         rows = until_end(self._generate(features, arguments), arguments["eos_token_id"])
         texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
         return [
             Answer(until_stop(text, self.stop), len(row))
             for text, row in zip(texts, rows, strict=True)
         ]
+
+    @property
+    def ends(self) -> set[int]:
+        """Ids that end an answer: those of the model's settings, and the EOS that targets have."""
+        settings = self.model.generation_config
+        return end_ids(settings.eos_token_id) | end_ids(self.tokenizer.eos_token_id)
+
+    def _arguments(self) -> dict[str, Any]:
+        """Those of transformers' ``generate``."""
+        arguments = {
+            "max_new_tokens": self.max_new_tokens,
+            "do_sample": False,
+            "num_beams": 1,
+            "eos_token_id": sorted(self.ends) or None,
+            "pad_token_id": pad_id(self.tokenizer),
+            "repetition_penalty": self.model.generation_config.repetition_penalty,
+            **self.generation,
+        }
+        if self.stop:
+            arguments |= {"stop_strings": list(self.stop), "tokenizer": self.tokenizer}
+        penalty = arguments["repetition_penalty"]
+        if penalty not in (None, 1.0):
+            # In a padded row, transformers' own overlooks as many new tokens as there is padding.
+            own = RepetitionPenaltyLogitsProcessor(float(penalty))
+            arguments |= {"repetition_penalty": 1.0, "logits_processor": LogitsProcessorList([own])}
+        return arguments
 
     def _encode(self, example: Example) -> Feature:
         return self._feature(self._prompt(example), example.language)
@@ -252,8 +270,13 @@ class BareLLM(BatchedSystem):
 
     def _generate(self, features: list[Feature], arguments: dict[str, Any]) -> Tensor:
         batch = self.batch(features)
-        full: Tensor = self.model.generate(**batch, **arguments)  # type: ignore[operator]
-        return full[:, batch["input_ids"].shape[1] :]
+        # As LayAlign's prompts, these are no ids, so that stop strings and penalties look at the
+        # answer alone.
+        embeds = self.model.get_input_embeddings()(batch.pop("input_ids"))
+        ids: Tensor = self.model.generate(  # type: ignore[operator]
+            inputs_embeds=embeds, **batch, **arguments
+        )
+        return ids
 
     def _logits(self, features: list[Feature], keep: int) -> Tensor:
         batch = self.batch(features)

@@ -70,6 +70,8 @@ def translated_once(
 ) -> tuple[list[Example], float]:
     """Put an English translation under every text, and remember it in a file.
 
+    What the file has of other texts is made anew.
+
     Args:
         examples: See :func:`translated`.
         translator: Not asked if the file is there and whole.
@@ -80,22 +82,29 @@ def translated_once(
     Returns:
         The examples, and how many seconds their translation took when it was made.
     """
-    processes.by_main(partial(drop_unless_sealed, file))
-    if not processes.by_main(file.is_file):
+    asked = [example.text for example in examples]
+    made: dict[str, Any] = processes.by_main(partial(_remembered, file))
+    if made.get("asked") != asked:
         start = time.perf_counter()
         changed = translated(
             examples, translator, keep_original=True, batch_size=batch_size, on_batch=on_batch
         )
         seconds = time.perf_counter() - start
-        processes.by_main(partial(_remember, file, [e.text for e in changed], seconds))
-    made = json.loads(file.read_text("utf-8"))
+        made = {"asked": asked, "texts": [one.text for one in changed], "seconds": seconds}
+        processes.by_main(partial(_remember, file, made))
     pairs = zip(examples, made["texts"], strict=True)
     return [replace(example, text=text) for example, text in pairs], made["seconds"]
 
 
-def _remember(file: Path, texts: list[str], seconds: float) -> None:
+def _remembered(file: Path) -> dict[str, Any]:
+    drop_unless_sealed(file)
+    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return found
+
+
+def _remember(file: Path, made: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, {"texts": texts, "seconds": seconds})
+    write_json(file, made)
     seal(file)
 
 

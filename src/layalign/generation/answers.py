@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from transformers import TextStreamer
 
 from layalign.data import Example
+from layalign.data.languages import UNKNOWN_LANGUAGE
 from layalign.errors import ConfigError, DataError
 from layalign.eval.loading import load_systems
 from layalign.eval.systems import System
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-UNKNOWN_LANGUAGE = "und"
-"""BCP-47's tag for text of which the language is not stated."""
 
 _KEYS = ("answer", "bare")
 
@@ -85,7 +83,14 @@ def decoding(
     num_beams: int,
     stream: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Arguments of transformers' ``generate``; those of the function above say what they mean."""
+    """Arguments of transformers' ``generate``; those of the function above say what they mean.
+
+    Raises:
+        ConfigError: A number is not above 0.
+    """
+    for name, value in (("temperature", temperature), ("num_beams", num_beams)):
+        if value is not None and not value > 0:
+            raise ConfigError(f"{name} is {value}; expected more than 0")
     options: dict[str, Any] = {"num_beams": num_beams}
     if temperature is not None:
         options |= {"do_sample": True, "temperature": temperature}

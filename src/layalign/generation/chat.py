@@ -8,11 +8,12 @@ from os import PathLike
 
 from layalign.chat_format import QUESTION, Turn, continued
 from layalign.data import Example
+from layalign.data.languages import UNKNOWN_LANGUAGE
 from layalign.data.rows import plain_text
 from layalign.errors import ConfigError
 from layalign.eval.loading import load_systems
 from layalign.eval.systems import BARE, LAYALIGN, BatchedSystem, LayAlignSystem
-from layalign.generation.answers import UNKNOWN_LANGUAGE, decoding
+from layalign.generation.answers import decoding
 
 
 class Chat:

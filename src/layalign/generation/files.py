@@ -14,6 +14,7 @@ from typing import Any
 from layalign import processes
 from layalign.data import Example
 from layalign.data.formats import Format, file_rows
+from layalign.data.languages import UNKNOWN_LANGUAGE
 from layalign.data.readers import build
 from layalign.data.rows import as_text, listed, plain_text
 from layalign.errors import ConfigError, DataError, nearest
@@ -23,7 +24,7 @@ from layalign.eval.report import check_output, write_text
 from layalign.eval.results_folder import ResultsFolder
 from layalign.eval.runner import Progress, predict
 from layalign.eval.systems import System
-from layalign.generation.answers import UNKNOWN_LANGUAGE, decoding
+from layalign.generation.answers import decoding
 
 PART = ".part"
 """End of the name of the folder beside the output that holds what is answered so far."""

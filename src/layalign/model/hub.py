@@ -99,8 +99,8 @@ def upload(
                 create_pr=create_pr,
             )
         )
-    except _FAILURES as error:
+    except Exception as error:  # without a network, of the client's own library for HTTP
         raise CheckpointError(
             f"cannot upload to {repo_id!r}: {reason(error)}; log in with `hf auth login`, and "
-            "check the name"
+            "check name and network"
         ) from error

@@ -65,13 +65,15 @@ def lexical_start(
     generator = torch.Generator().manual_seed(seed)
     # Adam leaves alone what has no gradient: the boundary, which is no part of the soft tokens.
     optimizer = torch.optim.Adam(adapter.parameters(), lr=lr)
-    variance = targets.var(0, unbiased=False).mean().clamp(min=1e-12)
+    variance = max(float(targets.var(0, unbiased=False).mean()), 1e-12)
+    device = adapter.boundary.device
     late: list[float] = []
     for update in range(updates):
         for group in optimizer.param_groups:
             group["lr"] = lr * (1 - update / updates)
         chosen = torch.randint(len(states), (batch_size,), generator=generator)
-        loss = F.mse_loss(adapter(states[chosen]), targets[chosen]) / variance
+        given, wanted = (rows[chosen].to(device) for rows in (states, targets))
+        loss = F.mse_loss(adapter(given), wanted) / variance
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -91,7 +93,8 @@ def lexical_pairs(
 
     Returns:
         ``(n_tokens, d_enc)`` and ``(n_tokens, d_llm)``, float32, one row for every encoder token
-        that covers a character of a language-model token.
+        that covers a character of a language-model token. On the CPU: of large models they are
+        gigabytes, for which a GPU that holds both has no room.
     """
     for tokenizer in (processor.encoder_tokenizer, processor.tokenizer):
         if not tokenizer.is_fast:
@@ -105,23 +108,20 @@ def lexical_pairs(
     ordered = sorted(texts, key=len)
     for start in range(0, len(ordered), batch_size):
         batch_texts = ordered[start : start + batch_size]
-        batch = processor(batch_texts, prompt_template="").to(device)
+        batch = processor(batch_texts, language="en", prompt_template="").to(device)
         output = model.encoder(
             input_ids=batch["encoder_input_ids"], attention_mask=batch["encoder_attention_mask"]
         )
         for row, text in enumerate(batch_texts):
             pairs = _covering_tokens(processor, text)
-            states.append(output.last_hidden_state[row, [position for position, _ in pairs]])
+            states.append(output.last_hidden_state[row, [position for position, _ in pairs]].cpu())
             covered += [torch.tensor(ids) for _, ids in pairs]
     if not covered:
         raise ConfigError("init: lexical found no text to learn from; expected English sentences")
     lengths = torch.tensor([len(ids) for ids in covered])
-    targets = F.embedding_bag(
-        torch.cat(covered).to(device),
-        embed(torch.arange(embed.num_embeddings, device=device)).float(),
-        (lengths.cumsum(0) - lengths).to(device),
-        mode="mean",
-    )
+    words = embed(torch.arange(embed.num_embeddings, device=device)).cpu().float()
+    starts = lengths.cumsum(0) - lengths
+    targets = F.embedding_bag(torch.cat(covered), words, starts, mode="mean")
     return torch.cat(states).float(), targets
 
 

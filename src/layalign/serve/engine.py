@@ -15,7 +15,6 @@ from typing import TypeVar
 from transformers import PreTrainedConfig
 
 from layalign.errors import ConfigError, DataError, ServeError
-from layalign.eval.decoding import end_ids
 from layalign.eval.systems import BatchedSystem, Feature, LayAlignSystem
 from layalign.model import LayAlignModel
 from layalign.serve.jobs import Job, Listener, Prompt
@@ -239,7 +238,7 @@ class Engine:
             prompt,
             sampling,
             tokenizer=system.tokenizer,
-            ends=end_ids(settings.eos_token_id),
+            ends=system.ends,
             listener=listener,
             timeout=self.limits.timeout,
         )

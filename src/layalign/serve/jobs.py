@@ -89,9 +89,7 @@ class Job:
         self.transcript = Transcript(tokenizer, sampling.stop)
         self._ends = frozenset(ends)
         self._listener = listener
-        # Soft tokens are no ids: what counts as having occurred is what offline generation knows.
-        known = [] if "encoder_input_ids" in prompt.feature else prompt.feature["input_ids"]
-        self._sampler = Sampler(sampling, known)
+        self._sampler = Sampler(sampling)
 
     def cancel(self) -> None:
         """Ask for the job to be dropped; from any thread."""

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from layalign.chat_format import QUESTION, chat_prompt_template, render_chat, system_text
-from layalign.data.languages import check_language
+from layalign.data.languages import UNKNOWN_LANGUAGE, check_language
 from layalign.errors import DataError
 from layalign.eval.prompts import with_question
 from layalign.eval.systems import BareLLM, BatchedSystem, Feature, LayAlignSystem
-from layalign.generation.answers import UNKNOWN_LANGUAGE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

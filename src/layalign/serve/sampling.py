@@ -49,7 +49,7 @@ class Sampling:
     """How many likeliest tokens are told beside each chosen one; None for no log-probabilities."""
 
     repetition_penalty: float | None = None
-    """What the logits of tokens that have occurred are divided by; None for what the language
+    """What the logits of tokens that the answer has are divided by; None for what the language
     model's generation settings say."""
 
     def __post_init__(self) -> None:
@@ -92,13 +92,12 @@ class Sampler:
 
     Args:
         sampling: The settings.
-        prompt: Ids that count as having occurred, for the repetition penalty.
     """
 
-    def __init__(self, sampling: Sampling, prompt: list[int]) -> None:
+    def __init__(self, sampling: Sampling) -> None:
         """Seed the request's own generator."""
         self.sampling = sampling
-        self.seen = list(prompt)
+        self.seen: list[int] = []
         self._generator = torch.Generator()
         if sampling.seed is None:
             self._generator.seed()

@@ -228,10 +228,10 @@ def _changed(recipe: Recipe, method: Method) -> dict[str, Any]:
             stages[name] = _on_language_model(method, stages[name], stages["finetune"])
     for change in method.changes:
         area, name, *_ = change.split(".")
-        if area != "stage" or stages[name]:
+        if area != "stage" or values["stage"][name]:
             apply_override(values, change)
     for change in recipe.methods.get(recipe.method, ()):
-        _check_change(change, stages)
+        _check_change(change, values["stage"] or {})
         apply_override(values, change)
     if values["method"] != recipe.method:
         raise ConfigError("its changes set method; leave that out of them")

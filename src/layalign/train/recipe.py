@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,12 @@ class LexicalRecipe:
 
     lr: float = 1e-3
     """Peak learning rate."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name, value in vars(self).items():
+            if value <= 0:
+                raise ConfigError(f"{name} is {value}; expected more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +338,8 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
     """Read and check a recipe.
 
     Args:
-        path: YAML file. Paths in it are relative to the working directory.
+        path: YAML file, or the name of a recipe that comes with the library. Paths in it are
+            relative to the working directory.
         overrides: ``dotted.key=value``, the value as in YAML: ``stage.task.lr=3e-4``,
             ``stage.translation=null``, ``data.task.train.0.limit=100``.
 
@@ -340,7 +347,7 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
         ConfigError: The file cannot be read or is not valid; the message names file and key.
     """
     try:
-        values = read_yaml(path)
+        values = read_yaml(_place(path))
         for override in overrides:
             apply_override(values, override)
         return Recipe.from_dict(values)
@@ -348,19 +355,14 @@ def load_recipe(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Rec
         raise ConfigError(f"{path}: {error}") from error
 
 
-def find_recipe(name: str) -> Path:
-    """Path of a recipe: a file, or one that comes with the library by its name.
-
-    Raises:
-        ConfigError: There is neither.
-    """
+def _place(name: str | PathLike[str]) -> Path:
+    """Path of a recipe: a file, or one that comes with the library by its name."""
     shipped = {path.stem: path for path in Path(__file__).parents[1].glob("recipes/*.yaml")}
-    if name not in shipped and not Path(name).is_file():
-        raise ConfigError(
-            f"no recipe {name!r}: expected a YAML file or one of {', '.join(sorted(shipped))}"
-            f"{nearest(name, shipped)}"
-        )
-    return shipped.get(name, Path(name))
+    found = shipped.get(fspath(name), Path(name))
+    if not found.is_file():
+        known = ", ".join(sorted(shipped)) + nearest(fspath(name), shipped)
+        raise ConfigError(f"cannot be read; expected a YAML file or one of {known}")
+    return found
 
 
 def save_recipe(path: str | PathLike[str], recipe: Recipe) -> None:
