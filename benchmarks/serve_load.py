@@ -111,8 +111,8 @@ def connect(url: str, data: bytes) -> socket.socket:
 
 def post(body: bytes) -> bytes:
     """A request as bytes."""
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}"
-    return f"{head}\r\n\r\n".encode() + body
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+    return f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def vanish(url: str) -> str:
