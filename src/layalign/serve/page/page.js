@@ -90,6 +90,7 @@ async function showUsed(request, signal) {
   }
   byId("tokens").dir = getComputedStyle(byId("question")).direction;
   byId("tokens").replaceChildren(...found.tokens.map((token, i) => shaded("li", token || "·", found.used[i], percent(found.used[i]))));
+  if (found.more) byId("tokens").append(shaded("li", `… ${found.more}`, 0, "not looked at"));
   const most = Math.max(...found.shares, 1e-9);
   byId("layers").replaceChildren(...found.layers.map((layer, i) => shaded("li", layer, found.shares[i] / most, percent(found.shares[i]))));
   const largest = Math.max(...found.mixing.flat().map(Math.abs), 1e-9);
