@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -84,3 +87,17 @@ def test_deployment_names_what_is_there() -> None:
         args, unknown = parse(words)
         assert args.command == "serve"
         assert not unknown
+
+
+def test_systemd_takes_the_service(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not on the path")
+    service = (ROOT / "deploy" / "layalign.service").read_text("utf-8")
+    (tmp_path / "layalign.service").write_text(
+        service.replace("/opt/layalign/venv/bin/layalign", sys.executable), "utf-8"
+    )
+    argv = [analyze, "verify", "--man=no", str(tmp_path / "layalign.service")]
+    found = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert "layalign.service" not in found.stderr

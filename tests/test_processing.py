@@ -175,6 +175,9 @@ def test_round_trip(tmp_path: Path) -> None:
     processor.save_pretrained(tmp_path)
     again = LayAlignProcessor.from_pretrained(tmp_path)
     assert again.settings() == processor.settings()
+    options = {"split_digits": False, "token": None, "trust_remote_code": False}
+    changed = LayAlignProcessor.from_pretrained(tmp_path, **options)
+    assert changed.settings() == {**processor.settings(), "split_digits": False}
     text = {"text": "ana mayai 12", "target": "12"}
     assert again.encode(**text) == processor.encode(**text)
     with pytest.raises(CheckpointError, match="no checkpoint folder"):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from layalign.data import Example
     from layalign.eval import evaluate
     from layalign.generation import Chat, generate, generate_file
+    from layalign.generation.pipeline import LayAlignPipeline
     from layalign.model import LayAlignConfig, LayAlignModel
     from layalign.processing import LayAlignProcessor
     from layalign.publishing import export
@@ -26,6 +27,7 @@ __all__ = [
     "LayAlignConfig",
     "LayAlignError",
     "LayAlignModel",
+    "LayAlignPipeline",
     "LayAlignProcessor",
     "evaluate",
     "export",
@@ -43,6 +45,7 @@ _HOMES = {
     "Example": "layalign.data",
     "LayAlignConfig": "layalign.model",
     "LayAlignModel": "layalign.model",
+    "LayAlignPipeline": "layalign.generation.pipeline",
     "LayAlignProcessor": "layalign.processing",
     "evaluate": "layalign.eval",
     "export": "layalign.publishing",

@@ -34,6 +34,7 @@ from layalign.padding import pad_id, pad_rows
 
 CONFIG_NAME = "processor_config.json"
 LENGTHS = ("encoder_max_length", "prompt_max_length", "target_max_length")
+_OF_LOADING = ("code_revision", "dtype", "local_files_only", "token", "trust_remote_code")
 _DIGIT = re.compile(r"\d")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)(?=\d)")
 
@@ -322,15 +323,9 @@ class LayAlignProcessor:
 
     def settings(self) -> dict[str, Any]:
         """Everything but the tokenizers, as plain values."""
-        return {
-            "prompt_template": self.prompt_template,
-            "encoder_max_length": self.encoder_max_length,
-            "prompt_max_length": self.prompt_max_length,
-            "target_max_length": self.target_max_length,
-            "split_digits": self.split_digits,
-            "question_max_ratio": self.question_max_ratio,
-            "language_codes": self.language_codes,
-        }
+        signature = inspect.signature(LayAlignProcessor)
+        own = (p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY)
+        return {name: getattr(self, name) for name in own}
 
     @classmethod
     def from_pretrained(
@@ -343,14 +338,18 @@ class LayAlignProcessor:
         Args:
             name_or_path: Folder, hub id or name of a shipped checkpoint.
             revision: Hub revision.
-            **overrides: Other settings than the stored ones.
+            **overrides: Other settings than the stored ones; loading options of transformers are
+                ignored.
 
         Raises:
             CheckpointError: There is no processor in that place.
         """
         folder = find_folder(name_or_path, revision, files=(CONFIG_NAME,))
-        # AutoProcessor also passes notes to itself.
-        overrides = {key: value for key, value in overrides.items() if not key.startswith("_")}
+        overrides = {
+            key: value
+            for key, value in overrides.items()
+            if not (key in _OF_LOADING or key.startswith("_"))  # AutoProcessor's notes to itself
+        }
         try:
             settings = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
             return cls(*checkpoint_tokenizers(folder), **{**settings, **overrides})

@@ -169,6 +169,18 @@ def test_cancelled_requests_leave(engine: Engine, ended: list[Job]) -> None:
     assert engine.running == engine.waiting == 0
 
 
+def test_calls_wait_their_turn_and_can_be_cancelled(engine: Engine) -> None:
+    with held(engine) as first:
+        calls = [engine.call(lambda i=i: 6 // i) for i in range(20)]
+        with pytest.raises(QueueFullError):
+            engine.call(print)
+        calls[1].cancel()
+    assert [call.result(60) for call in calls[2:4]] == [3, 2]
+    with pytest.raises(ZeroDivisionError):
+        calls[0].result(60)
+    assert first.reason == "length"
+
+
 def test_answers_that_take_too_long_are_given_up(systems: Systems) -> None:
     with Engine(systems, Limits(timeout=0.05, max_running=1)) as engine:
         with held(engine) as first:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import layalign.serve.insight
 from layalign.analysis.weights import Weights, read_weights
 from layalign.eval.systems import LAYALIGN, LayAlignSystem
 from layalign.serve.insight import insight
@@ -120,6 +121,20 @@ def test_a_server_that_stops(browser: Chrome, weights: Weights) -> None:
     assert "No answer: " in find(browser, "error").text
 
 
+@pytest.mark.slow
+def test_a_server_that_stops_in_the_middle(browser: Chrome, weights: Weights) -> None:
+    with live_server(make_tiny_systems(), weights=weights) as stopping:
+        browser.get(stopping.url)
+        with held(stopping.engine):
+            ask(browser, QUESTION)
+            until(lambda: stopping.engine.waiting == 2)
+            stopping.server.force_exit = stopping.server.should_exit = True
+            answered(browser)
+        assert "No answer: " in find(browser, "error").text
+        assert not find(browser, "used").is_displayed()
+        stopping.engine.close()
+
+
 @pytest.mark.parametrize("language", SCRIPTS)
 def test_scripts_on_a_phone(opened: Chrome, language: str, tmp_path: Path) -> None:
     size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
@@ -152,6 +167,19 @@ def test_the_page_loads_nothing_from_elsewhere(server: LiveServer) -> None:
     connection.close()
 
 
+def test_long_questions_are_looked_at_in_part(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = make_tiny_systems()[LAYALIGN]
+    assert isinstance(system, LayAlignSystem)
+    feature = system.processor.encode("ana mayai nne tatu")
+    whole = insight(system, feature, weights)
+    monkeypatch.setattr(layalign.serve.insight, "MOST_TOKENS", 4)
+    part = insight(system, feature, weights)
+    assert (len(part["tokens"]), part["more"]) == (4, 2)
+    assert part["used"] == pytest.approx(whole["used"][:4], abs=2e-4)
+
+
 @pytest.mark.parametrize("switches", [{}, {"adapter": "none"}, {"aligner": "none"}])
 def test_hidden_tokens_count_only_where_they_are_used(
     weights: Weights, switches: dict[str, str]
@@ -164,6 +192,7 @@ def test_hidden_tokens_count_only_where_they_are_used(
     found = insight(system, feature, weights)
     assert json.loads(json.dumps(found)) == found
     assert len(found["tokens"]) == len(found["used"]) == 6
+    assert found["more"] == 0
     assert all(0 <= value <= 1 for value in found["used"])
     assert max(found["used"]) > 0
     if system.model.gates is None:

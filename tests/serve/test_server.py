@@ -15,6 +15,7 @@ import pytest
 
 from layalign.eval.systems import BARE, LAYALIGN
 from layalign.serve.engine import Limits
+from layalign.serve.prompts import Reader
 from serving import NAME, LiveServer, held, live_server, make_tiny_systems, offline, until
 
 openai = pytest.importorskip("openai")
@@ -121,9 +122,13 @@ def test_completions(client: Any) -> None:
         assert "".join(choice.logprobs.tokens).replace(" ", "") == choice.text.replace(" ", "")
         assert [len(likeliest) for likeliest in choice.logprobs.top_logprobs] == [2] * 4
     streamed = ["", ""]
+    offsets: list[list[int]] = [[], []]
     for chunk in client.completions.create(stream=True, **settings):
         streamed[chunk.choices[0].index] += chunk.choices[0].text
+        offsets[chunk.choices[0].index] += chunk.choices[0].logprobs.text_offset
     assert streamed == [choice.text for choice in found.choices]
+    assert offsets == [choice.logprobs.text_offset for choice in found.choices]
+    assert all(len(set(one)) == 4 for one in offsets)
     stop = found.choices[0].text.split()[1]
     cut = client.completions.create(model=NAME, prompt="two eggs", max_tokens=4, stop=[stop])
     assert cut.choices[0].text == found.choices[0].text.split(stop)[0]
@@ -152,6 +157,8 @@ def test_the_encoder_may_read_something_else(client: Any) -> None:
         ({"n": 7}, "7 answers are asked for at once; expected at most 6"),
         ({"seed": 2**70}, "seed is"),
         ({"stop": [""]}, "a stop string is empty"),
+        ({"stop": ["a"] * 17}, "expected at most 16, of at most 256 characters"),
+        ({"stop": "a" * 257}, "expected at most 16, of at most 256 characters"),
         ({"logprobs": True, "top_logprobs": 21}, "logprobs is 21"),
         ({"top_logprobs": 2}, "without logprobs"),
         ({"frequency_penalty": 0.5}, "frequency_penalty is not supported"),
@@ -173,6 +180,46 @@ def test_wrong_requests(server: LiveServer, changed: dict[str, Any], message: st
     assert found["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "n"), [([], 1), (["nne"] * 129, 1), (["nne"] * 65, 2)], ids=["none", "129", "130"]
+)
+def test_wrong_numbers_of_prompts(server: LiveServer, prompt: list[str], n: int) -> None:
+    status, found = send(server, {"prompt": prompt, "n": n}, "/v1/completions")
+    assert status == 400
+    assert "answers are asked for; expected 1 to 128" in found["error"]["message"]
+
+
+def test_pages_of_other_origins_cannot_ask(server: LiveServer) -> None:
+    """What a browser sends without asking first, because a form could send it, is refused."""
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        status, found = send(server, {"messages": MESSAGES}, **{"Content-Type": kind})
+        assert status == 415
+        assert "expected application/json" in found["error"]["message"]
+    status, _ = send(
+        server, {"messages": MESSAGES, "max_tokens": 1}, **{"Content-Type": "Application/JSON; a=b"}
+    )
+    assert status == 200
+
+
+def test_no_text_of_users_is_logged(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even by a mistake of our own whose message quotes it."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyError(QUESTION)
+
+    send(server, {"messages": MESSAGES, "max_tokens": 2})
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "chat", fail)
+        status, found = send(server, {"messages": MESSAGES})
+    assert status == 500
+    assert "KeyError" in found["error"]["message"]
+    assert found["error"]["type"] == "server_error"
+    until(lambda: "a request failed: KeyError" in caplog.text)
+    assert "mayai" not in caplog.text + json.dumps(found)
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000])
 def test_garbage(server: LiveServer, body: bytes) -> None:
     status, found = send(server, body)
@@ -181,12 +228,18 @@ def test_garbage(server: LiveServer, body: bytes) -> None:
 
 
 def test_too_large(server: LiveServer) -> None:
-    status, found = send(server, b" " * (1 << 21))
-    assert (status, found["error"]["code"]) == (413, "request_too_large")
-    chunks = (b" " * (1 << 18) for _ in range(8))
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+    connection.putrequest("POST", "/v1/completions")
+    connection.putheader("Content-Length", str(1 << 21))
+    connection.endheaders()  # refused before any of it is sent
+    response = connection.getresponse()
+    assert response.status == 413
+    assert json.loads(response.read())["error"]["code"] == "request_too_large"
+    connection.close()
+    chunks = (b" " * (1 << 18) for _ in range(8))
     try:
-        connection.request("POST", "/v1/completions", chunks, encode_chunked=True)
+        kind = {"Content-Type": "application/json"}
+        connection.request("POST", "/v1/completions", chunks, kind, encode_chunked=True)
         assert connection.getresponse().status == 413
     except (BrokenPipeError, ConnectionResetError):  # refused before all was sent
         pass
@@ -197,6 +250,7 @@ def test_other_paths_and_hosts(server: LiveServer) -> None:
     assert get(server, "/nothing")[0] == 404
     assert get(server, "/v1/chat/completions")[0] == 405
     assert get(server, "/v1/models", Host="evil.example")[0] == 400
+    assert get(server, "/v1/models", Host="[::1]:8000")[0] == 200
     assert get(server, "/docs")[0] == 404
 
 
@@ -237,7 +291,8 @@ def test_a_client_that_vanishes_in_the_middle(server: LiveServer) -> None:
 def connect(server: LiveServer, body: dict[str, Any]) -> socket.socket:
     """Send a request and leave the answer to the caller."""
     data = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}"
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+    head += f"\r\nContent-Length: {len(data)}"
     host, port = server.url.removeprefix("http://").split(":")
     connection = socket.create_connection((host, int(port)))
     connection.sendall(f"{head}\r\n\r\n".encode() + data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from fastapi.responses import (
     StreamingResponse,
 )
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from layalign.analysis.weights import Weights
 from layalign.errors import ConfigError, LayAlignError
@@ -43,8 +44,12 @@ from layalign.serve.replies import (
 from layalign.serve.schema import AnyRequest, ChatRequest, CompletionRequest
 
 T = TypeVar("T", bound=AnyRequest)
+V = TypeVar("V")
 router = APIRouter()
 demo = APIRouter()
+
+LEFT = 499
+"""Status for clients that have left, which nobody reads."""
 
 PAGES = {"": "index.html", "page.css": "page.css", "page.js": "page.js"}
 _OWN_ONLY = (
@@ -82,7 +87,6 @@ def make_app(
     name: str,
     *,
     weights: Weights | None = None,
-    drain: float | None = None,
 ) -> FastAPI:
     """Build the application around an engine, which runs as long as the application does.
 
@@ -91,14 +95,13 @@ def make_app(
         metrics: That the engine tells of its jobs.
         name: What clients call the model; the bare language model is ``NAME-bare``.
         weights: The checkpoint's mixing weights; with them there is a page to try it on.
-        drain: Seconds that answers under way are given when the application ends; None for no end.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         engine.start()
         yield
-        await run_in_threadpool(engine.close, timeout=drain)
+        await run_in_threadpool(engine.close)
 
     first, *others = engine.systems
     models = {name: first} | {f"{name}-bare": other for other in others}
@@ -111,6 +114,7 @@ def make_app(
         app.include_router(demo)
     app.add_exception_handler(LayAlignError, _refused)
     app.add_exception_handler(HTTPException, _failed)
+    app.add_exception_handler(Exception, _broken)
     return app
 
 
@@ -204,7 +208,7 @@ async def used(request: Request) -> Json:
         )
     )
     found = service.engine.call(lambda: insight(system, prompt.feature, weights))
-    return await asyncio.wrap_future(found)
+    return await _unless_gone(request, asyncio.wrap_future(found)) or {}
 
 
 async def _answer(
@@ -246,20 +250,28 @@ async def _events(pending: Pending, reply: Reply, asked: AnyRequest) -> AsyncIte
 
 
 async def _whole(request: Request, pending: Pending, reply: Reply, n: int) -> Response:
-    answers = asyncio.ensure_future(pending.whole())
+    try:
+        answers = await _unless_gone(request, pending.whole())
+    finally:
+        pending.cancel()
+    if answers is None:
+        return Response(status_code=LEFT)
+    for pieces in answers:
+        if pieces[-1].error:
+            return JSONResponse(_error_of(pieces[-1]), 504 if _is_late(pieces[-1]) else 500)
+    return JSONResponse(reply.whole(answers, usage_of(pending.jobs, n=n)))
+
+
+async def _unless_gone(request: Request, wanted: Awaitable[V]) -> V | None:
+    """Wait for something as long as the client does; None once that has left."""
+    found = asyncio.ensure_future(wanted)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({answers, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not answers.done():
-            return Response(status_code=499)  # nobody is there to read it
-        for pieces in answers.result():
-            if pieces[-1].error:
-                return JSONResponse(_error_of(pieces[-1]), 504 if _is_late(pieces[-1]) else 500)
-        return JSONResponse(reply.whole(answers.result(), usage_of(pending.jobs, n=n)))
+        await asyncio.wait({found, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return found.result() if found.done() else None
     finally:
-        answers.cancel()
+        found.cancel()
         gone.cancel()
-        pending.cancel()
 
 
 async def _disconnected(request: Request) -> None:
@@ -272,9 +284,16 @@ async def _body(request: Request, kind: type[T]) -> T:
 
     Raises:
         ConfigError: It is not JSON, or not one of these requests.
+        HTTPException: It does not say that it is JSON. Any page in a browser may send other kinds
+            here, without asking first.
     """
+    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if said != "application/json":
+        raise HTTPException(415, f"Content-Type is {said!r}; expected application/json")
     try:
         values = json.loads(await request.body())
+    except ClientDisconnect as error:
+        raise HTTPException(LEFT, "the client has left") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"the body is not JSON: {type(error).__name__}") from error
     if not isinstance(values, dict):
@@ -312,6 +331,12 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, ClosingError):
         return JSONResponse(error_json(str(error), "server_error"), 503)
     return JSONResponse(body, 413 if isinstance(error, TooLargeError) else 400)
+
+
+async def _broken(_: Request, error: Exception) -> JSONResponse:
+    """A mistake of our own, of which the log says more."""
+    message = f"the request failed ({type(error).__name__}); the server's log may say more"
+    return JSONResponse(error_json(message, "server_error"), 500)
 
 
 async def _failed(_: Request, error: Exception) -> JSONResponse:

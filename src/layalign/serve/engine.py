@@ -207,12 +207,17 @@ class Engine:
     def call(self, function: Callable[[], T]) -> Future[T]:
         """Run something with the models on the engine's thread, between two tokens.
 
+        Unless the future is cancelled before its turn.
+
         Raises:
+            QueueFullError: Too many calls are waiting.
             ClosingError: The engine is closing.
         """
         future: Future[T] = Future()
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(function())
             except Exception as error:
@@ -221,6 +226,8 @@ class Engine:
         with self._changed:
             if not self.is_alive:
                 raise ClosingError(_CLOSING)
+            if len(self._calls) >= self.limits.max_waiting:
+                raise QueueFullError(len(self._calls), self._retry_after())
             self._calls.append(run)
             self._changed.notify()
         return future

@@ -1,9 +1,10 @@
-"""What stands before the application: the key, the size of a request, and how long it may take."""
+"""What stands before the application: the key, size and time of a request, and its failures."""
 
 from __future__ import annotations
 
 import hmac
 import json
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -15,6 +16,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
 
 OPEN = ("/health",)
 """Paths that need no key."""
@@ -54,7 +57,11 @@ class Guard:
         from anyio import move_on_after  # of the extra
 
         with move_on_after(self._seconds):
-            await self.app(scope, self._counted(receive), send)
+            try:
+                await self.app(scope, self._counted(receive), send)
+            except Exception as error:  # has been told to the client; may quote the user's text
+                logger.error("a request failed: %s", type(error).__name__)
+                logger.debug("the failure was", exc_info=error)
         return None
 
     def _is_allowed(self, path: str, headers: dict[bytes, bytes]) -> bool:

@@ -40,9 +40,10 @@ def insight(system: LayAlignSystem, feature: Feature, weights: Weights) -> dict[
     Returns:
         ``tokens`` of the encoder and how much each is ``used``: the share of the next token's
         probability (0 to 1) that moves elsewhere when the language model cannot see it, neither
-        as soft token nor in the cross attention. ``layers`` of the language model and the
-        ``shares`` (0 to 1) of the cross attention in what each one's attention adds, mean over the
-        positions. ``encoder_layers`` and their ``mixing`` weights in the keys of each layer.
+        as soft token nor in the cross attention. ``more`` tokens were not looked at. ``layers`` of
+        the language model and the ``shares`` (0 to 1) of the cross attention in what each one's
+        attention adds, mean over the positions. ``encoder_layers`` and their ``mixing`` weights in
+        the keys of each layer.
     """
     model, processor = system.model, system.processor
     watch = _Shares()
@@ -60,6 +61,7 @@ def insight(system: LayAlignSystem, feature: Feature, weights: Weights) -> dict[
     return {
         "tokens": [processor.encoder_tokenizer.decode([token]) for token in ids],
         "used": used,
+        "more": len(feature["encoder_input_ids"]) - count,
         "layers": list(watch.shares),
         "shares": list(watch.shares.values()),
         "encoder_layers": weights.encoder_layers,

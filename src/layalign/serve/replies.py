@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layalign.serve.jobs import Job, Piece
@@ -65,13 +67,13 @@ class Reply:
             "index": index,
             **self._content("".join(piece.text for piece in pieces), whole=whole),
             "finish_reason": pieces[-1].reason,
-            "logprobs": self._logprobs(chosen) if self._has_logprobs else None,
+            "logprobs": self._logprobs(index, chosen) if self._has_logprobs else None,
         }
 
     def _content(self, text: str, *, whole: bool) -> Json:
         raise NotImplementedError
 
-    def _logprobs(self, chosen: Sequence[Chosen]) -> Json:
+    def _logprobs(self, index: int, chosen: Sequence[Chosen]) -> Json:
         raise NotImplementedError
 
     def _token(self, token: int) -> str:
@@ -96,7 +98,7 @@ class ChatReply(Reply):
             return {"message": {"role": "assistant", "content": text, "refusal": None}}
         return {"delta": {"content": text}}
 
-    def _logprobs(self, chosen: Sequence[Chosen]) -> Json:
+    def _logprobs(self, index: int, chosen: Sequence[Chosen]) -> Json:
         return {
             "content": [
                 {
@@ -120,17 +122,24 @@ class CompletionReply(Reply):
     prefix = "cmpl"
     whole_object = chunk_object = "text_completion"
 
+    def __init__(self, model: str, tokenizer: PreTrainedTokenizerBase, *, logprobs: bool) -> None:
+        """Nothing is written yet."""
+        super().__init__(model, tokenizer, logprobs=logprobs)
+        self._ends: Counter[int] = Counter()  # of the tokens told so far, by answer
+
     def _content(self, text: str, *, whole: bool) -> Json:
         return {"text": text}
 
-    def _logprobs(self, chosen: Sequence[Chosen]) -> Json:
+    def _logprobs(self, index: int, chosen: Sequence[Chosen]) -> Json:
         tokens = [self._token(one.token) for one in chosen]
-        offsets = [len("".join(tokens[:i])) for i in range(len(tokens))]
+        *offsets, self._ends[index] = accumulate(map(len, tokens), initial=self._ends[index])
         return {
             "tokens": tokens,
             "token_logprobs": [one.logprob for one in chosen],
+            # Of two tokens that read the same, the likelier one is told.
             "top_logprobs": [
-                {self._token(token): value for token, value in one.likeliest} for one in chosen
+                {self._token(token): value for token, value in reversed(one.likeliest)}
+                for one in chosen
             ],
             "text_offset": offsets,
         }

@@ -13,6 +13,9 @@ from layalign.serve.sampling import Sampling
 MOST_ANSWERS = 128
 """Answers that one request may ask for."""
 
+MOST_STOPS, LONGEST_STOP = 16, 256
+"""Stop strings of a request and their characters: all are looked for after every token."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -91,6 +94,16 @@ class AnyRequest:
             raise ConfigError(f"n is {self.n}; expected 1 to {MOST_ANSWERS}")
         if self.stream_options is not None and not self.stream:
             raise ConfigError("stream_options is given without stream; set stream too")
+        if len(self.stops) > MOST_STOPS or any(len(one) > LONGEST_STOP for one in self.stops):
+            raise ConfigError(
+                f"stop has too many or too long strings; expected at most {MOST_STOPS}, of at most "
+                f"{LONGEST_STOP} characters"
+            )
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """What ends an answer."""
+        return (self.stop,) if isinstance(self.stop, str) else self.stop or ()
 
     @property
     def with_usage(self) -> bool:
@@ -99,14 +112,13 @@ class AnyRequest:
 
     def samplings(self) -> list[Sampling]:
         """How each of the ``n`` answers is decoded; their seeds count up."""
-        stop = (self.stop,) if isinstance(self.stop, str) else self.stop or ()
         return [
             Sampling(
                 max_new_tokens=self._longest(),
                 temperature=0.0 if self.temperature is None else self.temperature,
                 top_p=1.0 if self.top_p is None else self.top_p,
                 seed=None if self.seed is None else self.seed + i,
-                stop=stop,
+                stop=self.stops,
                 logprobs=self._logprobs(),
                 repetition_penalty=self.repetition_penalty,
             )
@@ -146,6 +158,13 @@ class CompletionRequest(AnyRequest):
 
     prompt: str | tuple[str, ...]
     logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the number of prompts too, before any is read."""
+        super().__post_init__()
+        count = len(self.prompts()) * (self.n or 1)
+        if not 1 <= count <= MOST_ANSWERS:
+            raise ConfigError(f"{count} answers are asked for; expected 1 to {MOST_ANSWERS}")
 
     def prompts(self) -> tuple[str, ...]:
         """The texts to be continued."""

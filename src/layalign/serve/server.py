@@ -6,7 +6,7 @@ import importlib.util
 import ipaddress
 import logging
 import socket
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,7 @@ def serve(
 
         weights = read_weights(checkpoint) if page else None
         systems = load_systems(checkpoint)
-        name = name or Path(fspath(checkpoint)).name
+        name = name or Path(checkpoint).absolute().name
         server = make_server(
             systems,
             name,

@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _HALF_A_CHARACTER = "\ufffd"
+_SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+"""What some tokenizers write without its spaces, as soon as it is complete."""
 
 
 class Transcript:
     """Ids become text, piece by piece; the pieces together are the offline answer.
 
     Held back is what may still change: a character of which the tokenizer has only the first
-    bytes, and an end of the text with which a stop string may begin.
+    bytes, and an end of the text with which a stop string may begin, or something that the
+    tokenizer writes otherwise once it is complete.
 
     Args:
         tokenizer: Of the language model.
@@ -31,6 +34,8 @@ class Transcript:
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
         self._told = 0
+        spaced = _SPACED if getattr(tokenizer, "clean_up_tokenization_spaces", False) else ()
+        self._watched = (*stop, *spaced)
 
     def add(self, token: int) -> str:
         """Take a token and return the text that is certain now."""
@@ -59,7 +64,7 @@ class Transcript:
         certain = text.rstrip(_HALF_A_CHARACTER)
         held = (
             size
-            for word in self._stop
+            for word in self._watched
             for size in range(min(len(word) - 1, len(certain)), 0, -1)
             if certain.endswith(word[:size])
         )

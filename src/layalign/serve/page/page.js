@@ -79,9 +79,18 @@ function headed(row, text, scope) {
   return row;
 }
 
-function showUsed(found) {
+/** Asked for after the answers, because it takes as long as some of their words. */
+async function showUsed(request, signal) {
+  let found;
+  try {
+    found = await (await post("/used", request, signal)).json();
+  } catch (wrong) {
+    if (wrong.name !== "AbortError") showError(`What LayAlign used is not known: ${wrong.message}`);
+    return;
+  }
   byId("tokens").dir = getComputedStyle(byId("question")).direction;
   byId("tokens").replaceChildren(...found.tokens.map((token, i) => shaded("li", token || "·", found.used[i], percent(found.used[i]))));
+  if (found.more) byId("tokens").append(shaded("li", `… ${found.more}`, 0, "not looked at"));
   const most = Math.max(...found.shares, 1e-9);
   byId("layers").replaceChildren(...found.layers.map((layer, i) => shaded("li", layer, found.shares[i] / most, percent(found.shares[i]))));
   const largest = Math.max(...found.mixing.flat().map(Math.abs), 1e-9);
@@ -102,18 +111,17 @@ async function ask(event) {
   event.preventDefault();
   showError("");
   byId("used").hidden = true;
-  stopping = new AbortController();
+  stopping?.abort(); // what the last question used may still be under way
+  const { signal } = (stopping = new AbortController());
   byId("ask").disabled = !(byId("stop").disabled = false);
   const request = { messages: [{ role: "user", content: byId("question").value }] };
   if (byId("language").value.trim()) request.language = byId("language").value.trim();
-  const jobs = [answer("layalign", request, stopping.signal)];
-  if (byId("beside").checked) jobs.push(answer("bare", request, stopping.signal));
-  jobs.push(post("/used", request, stopping.signal).then((r) => r.json()).then(showUsed));
-  for (const outcome of await Promise.allSettled(jobs)) {
-    const wrong = outcome.reason;
-    if (wrong && wrong.name !== "AbortError") showError(`No answer: ${wrong.message}`);
-  }
+  const jobs = [answer("layalign", request, signal)];
+  if (byId("beside").checked) jobs.push(answer("bare", request, signal));
+  const wrong = (await Promise.allSettled(jobs)).map((outcome) => outcome.reason).find(Boolean);
+  if (wrong && wrong.name !== "AbortError") showError(`No answer: ${wrong.message}`);
   byId("ask").disabled = !(byId("stop").disabled = true);
+  if (!wrong) await showUsed(request, signal);
 }
 
 byId("form").addEventListener("submit", ask);
