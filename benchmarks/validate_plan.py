@@ -102,16 +102,24 @@ def write_configurations(case: Case, folder: Path) -> dict[str, str]:
 
 def predict(case: Case, backbones: dict[str, str], device: Device) -> tuple[float, float]:
     """GiB, and seconds of an update, as the plan says."""
+    row = planned(case.stage(), backbones, Setup(device=device, utilisation=UTILISATION))
+    return row["memory"]["total"] / 2**30, row["seconds_per_update"]
+
+
+def planned(
+    stage: dict[str, Any], backbones: dict[str, str], setup: Setup, dtype: str = "float32"
+) -> dict[str, Any]:
+    """What the plan says of a task stage on one device, all examples as long as allowed."""
     recipe = {
         "output_dir": "out",
-        "dtype": "float32",
+        "dtype": dtype,
         "model": backbones,
         "data": {"task": {"train": [{"path": "none.jsonl"}]}},
-        "stage": {"task": case.stage()},
+        "stage": {"task": stage},
     }
-    plan = plan_training(Recipe.from_dict(recipe), Setup(device=device, utilisation=UTILISATION))
-    (row,) = plan["stages"]["task"]["strategies"]
-    return row["memory"]["total"] / 2**30, row["seconds_per_update"]
+    (row,) = plan_training(Recipe.from_dict(recipe), setup)["stages"]["task"]["strategies"]
+    found: dict[str, Any] = row
+    return found
 
 
 def measure(case: Case, backbones: dict[str, str], updates: int) -> tuple[float, float]:

@@ -103,6 +103,6 @@ def test_a_page_is_filled_between_its_marks(tmp_path: Path) -> None:
 
 def test_the_page_has_a_place_for_every_table() -> None:
     text = PAGE.read_text("utf-8")
-    for name in ("targets-cpu", "targets-gpu", "growth"):
+    for name in ("targets-cpu", "targets-gpu", "step-memory", "growth"):
         assert f"<!-- {name} -->\n" in text
         assert f"<!-- /{name} -->\n" in text

@@ -24,7 +24,7 @@ def fingerprint_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
     """The :func:`fingerprint` of a model with these parameters, sorted by name."""
     digest = hashlib.sha256()
     for name, parameter in parameters:
-        if parameter.is_meta or not parameter.is_floating_point():
+        if not _is_readable(parameter):
             return ""
         flat = parameter.detach().reshape(-1)
         steps = torch.linspace(0, max(flat.numel() - 1, 0), _SAMPLES, dtype=torch.float64)
@@ -32,3 +32,9 @@ def fingerprint_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
         digest.update(f"{name} {tuple(parameter.shape)} ".encode())
         digest.update(picked.to("cpu", torch.bfloat16).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _is_readable(parameter: Tensor) -> bool:
+    """Whether there are plain numbers; quantised ones are integers, or of a class of their own."""
+    is_plain = type(parameter) in (Tensor, nn.Parameter)
+    return is_plain and not parameter.is_meta and parameter.is_floating_point()

@@ -61,6 +61,7 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
         for device in (
             _device("l4-24gb", 24, 121, 300, 64, "L4"),
             _device("a10-24gb", 24, 125, 600, 64, "A10"),
+            _device("a10g-24gb", 24, 70, 600, 64, "A10G"),
             _device("a40-48gb", 48, 149.7, 696, 64, "A40"),
             _device("l40-48gb", 48, 181.05, 864, 64, "L40"),
             _device("l40s-48gb", 48, 362.05, 864, 64, "L40S"),

@@ -15,6 +15,7 @@ from layalign.train.planned_stage import PlannedStage
 _ATTENTION = 4  # operations of a pair of positions: scores and weighted sum, multiply and add
 # A Llama layer keeps about 15 numbers for each of its width and moves 75 forwards (norms, rotary
 # embedding, activation and residual sums are operations of their own), and twice as many backwards.
+# Settled after trials on a processor: see docs/planning.md.
 _MOVES = 15
 
 
