@@ -182,7 +182,7 @@ def read_finetune(folder: Path) -> dict[str, Any]:
 
 def _dtype(checkpoint: Path) -> torch.dtype | None:
     """The type to load a checkpoint's backbones in; None for as stored."""
-    recorded: torch.dtype | None = read_config(checkpoint).text_config.dtype
+    recorded: Any = read_config(checkpoint).text_config.dtype
     return recorded if torch.cuda.is_available() else None
 
 
