@@ -145,6 +145,8 @@ def test_scripts_on_a_phone(opened: Chrome, language: str, tmp_path: Path) -> No
     root = "document.documentElement"
     wide, seen = opened.execute_script(f"return [{root}.scrollWidth, {root}.clientWidth]")
     assert wide == seen <= 390
+    cells = opened.find_elements("css selector", "#mixing td")
+    assert max(cell.size["height"] for cell in cells) < 32  # one line; a wide table scrolls
     direction = find(opened, "question").value_of_css_property("direction")
     assert direction == ("rtl" if language == "ar" else "ltr")
     assert find(opened, "tokens").value_of_css_property("direction") == direction

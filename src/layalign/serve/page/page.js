@@ -59,6 +59,7 @@ async function answer(id, request, signal) {
 /** An element with text and with a shade from 0 to 1. */
 function shaded(tag, text, shade, note) {
   const element = document.createElement(tag);
+  element.dir = "auto"; // or "</s>" would be turned round among Arabic tokens
   element.textContent = text;
   element.style.setProperty("--shade", shade);
   if (note !== undefined) {
@@ -79,15 +80,9 @@ function headed(row, text, scope) {
   return row;
 }
 
-/** Asked for after the answers, because it takes as long as some of their words. */
+/** Asked for after the answer, because it takes as long as some words of it. */
 async function showUsed(request, signal) {
-  let found;
-  try {
-    found = await (await post("/used", request, signal)).json();
-  } catch (wrong) {
-    if (wrong.name !== "AbortError") showError(`What LayAlign used is not known: ${wrong.message}`);
-    return;
-  }
+  const found = await (await post("/used", request, signal)).json();
   byId("tokens").dir = getComputedStyle(byId("question")).direction;
   byId("tokens").replaceChildren(...found.tokens.map((token, i) => shaded("li", token || "·", found.used[i], percent(found.used[i]))));
   if (found.more) byId("tokens").append(shaded("li", `… ${found.more}`, 0, "not looked at"));
@@ -96,7 +91,7 @@ async function showUsed(request, signal) {
   const largest = Math.max(...found.mixing.flat().map(Math.abs), 1e-9);
   byId("mixing").replaceChildren(...found.mixing.map((weights, i) => {
     const row = headed(document.createElement("tr"), found.layers[i], "row");
-    row.append(...weights.map((weight) => shaded("td", weight.toFixed(2), Math.abs(weight) / largest)));
+    row.append(...weights.map((weight) => shaded("td", weight.toFixed(2).replace("-0.00", "0.00"), Math.abs(weight) / largest)));
     return row;
   }));
   if (found.mixing[0]?.length === found.encoder_layers.length) {
@@ -111,17 +106,16 @@ async function ask(event) {
   event.preventDefault();
   showError("");
   byId("used").hidden = true;
-  stopping?.abort(); // what the last question used may still be under way
   const { signal } = (stopping = new AbortController());
   byId("ask").disabled = !(byId("stop").disabled = false);
   const request = { messages: [{ role: "user", content: byId("question").value }] };
   if (byId("language").value.trim()) request.language = byId("language").value.trim();
-  const jobs = [answer("layalign", request, signal)];
+  const jobs = [answer("layalign", request, signal).then(() => showUsed(request, signal))];
   if (byId("beside").checked) jobs.push(answer("bare", request, signal));
-  const wrong = (await Promise.allSettled(jobs)).map((outcome) => outcome.reason).find(Boolean);
-  if (wrong && wrong.name !== "AbortError") showError(`No answer: ${wrong.message}`);
+  for (const { reason: wrong } of await Promise.allSettled(jobs)) {
+    if (wrong && wrong.name !== "AbortError") showError(`No answer: ${wrong.message}`);
+  }
   byId("ask").disabled = !(byId("stop").disabled = true);
-  if (!wrong) await showUsed(request, signal);
 }
 
 byId("form").addEventListener("submit", ask);
