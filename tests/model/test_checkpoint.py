@@ -108,6 +108,15 @@ def test_bfloat16_backbones_are_still_recognised(saved: Path) -> None:
     assert model.gates.dtype == torch.float32
 
 
+def test_a_bit_that_has_turned_is_found(saved: Path) -> None:
+    place = saved / "model.safetensors"
+    content = bytearray(place.read_bytes())
+    content[-3] ^= 1
+    place.write_bytes(content)
+    with pytest.raises(CheckpointError, match="others than were saved"):
+        LayAlignModel.from_pretrained(saved)
+
+
 def test_damaged_checkpoints(saved: Path, tmp_path: Path) -> None:
     weights = saved / "model.safetensors"
     whole = weights.read_bytes()

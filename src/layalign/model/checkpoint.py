@@ -19,7 +19,7 @@ from layalign.errors import CheckpointError, ConfigError, reason
 from layalign.model.backbones import load_backbones
 from layalign.model.card import CARD_NAME, make_card
 from layalign.model.config import LayAlignConfig
-from layalign.model.fingerprint import fingerprint, fingerprint_of
+from layalign.model.fingerprint import checksum, fingerprint, fingerprint_of
 from layalign.model.hub import download
 from layalign.model.lora import own_parameters, own_weights
 from layalign.model.parts import count_by_part
@@ -32,6 +32,7 @@ ENCODER_FOLDER = "encoder"
 LANGUAGE_MODEL_FOLDER = "language_model"
 # Of a run in which LayAlign only translates for the language model.
 TRANSLATOR_FOLDER = "translator"
+_CHECKSUM = "weights_sha256"  # in the metadata of the file
 _SWITCHES = (
     *("encoder_mean", "aligner", "aligner_width", "adapter", "adapter_width"),
     *("gate", "lora"),
@@ -67,7 +68,8 @@ def save(
     state = model.state_dict() if state_dict is None else state_dict
     trained = {key: state[key].detach().contiguous() for key in model.trainable_names()}
     # Not `save_file`: the file that it creates can be read by its owner alone.
-    replace_file(target / WEIGHTS_NAME, serialise(trained, metadata={"format": "pt"}))
+    metadata = {"format": "pt", _CHECKSUM: checksum(trained)}
+    replace_file(target / WEIGHTS_NAME, serialise(trained, metadata=metadata))
     model.config.architectures = [type(model).__name__]
     config = copy.copy(model.config)
     if include_backbones:
@@ -208,12 +210,18 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """
     try:
         with safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
+            expected = (file.metadata() or {}).get(_CHECKSUM)
             trained = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{folder / WEIGHTS_NAME} is damaged or cut off ({error}); copy it again or use an "
             "earlier checkpoint"
         ) from error
+    if expected not in (None, checksum(trained)):
+        raise CheckpointError(
+            f"{folder / WEIGHTS_NAME} is damaged (its weights are others than were saved); copy it "
+            "again or use an earlier checkpoint"
+        )
     for name, value in trained.items():
         if not value.is_floating_point() or not value.isfinite().all():
             raise CheckpointError(

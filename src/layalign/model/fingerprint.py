@@ -1,9 +1,9 @@
-"""Short hashes of a backbone's weights, by which a checkpoint recognises those of its training."""
+"""Hashes of weights: of a backbone a short one, of what was trained one of every bit."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,16 @@ def fingerprint_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
         digest.update(f"{name} {tuple(parameter.shape)} ".encode())
         digest.update(picked.to("cpu", torch.bfloat16).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def checksum(weights: Mapping[str, Tensor]) -> str:
+    """Hash every bit of some weights, on whatever device they are."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(weights.items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype} ".encode())
+        flat = weight.detach().cpu().contiguous().reshape(-1)
+        digest.update(memoryview(flat.view(torch.uint8).numpy()))
+    return digest.hexdigest()
 
 
 def _is_readable(parameter: Tensor) -> bool:
