@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,18 @@ def test_what_the_journal_holds_is_not_asked_again(fake_system: Any, tmp_path: P
     assert [p.output for p in resumed.predictions] == [p.output for p in whole.predictions]
     with Journal(path, 8) as journal:
         assert evaluate(system, parallel(), journal=journal) == resumed
+
+
+def test_an_example_that_was_edited_is_asked_again(fake_system: Any, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, 8) as journal:
+        evaluate(fake_system(reply), parallel(), journal=journal)
+    edited = parallel()
+    edited[2] = replace(edited[2], text=edited[2].text + "?")
+    system = fake_system(reply)
+    with Journal(path, 8) as journal:
+        result = evaluate(system, edited, journal=journal)
+    assert [e.text for call in system.calls for e in call] == [edited[2].text]
+    assert result.predictions[2].text == edited[2].text
+    with Journal(path, 8) as journal:
+        assert journal.done[2].text == edited[2].text

@@ -273,7 +273,7 @@ def test_shipped_recipes_without_their_models(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAYALIGN_HOME", str(tmp_path / "empty"))
-    monkeypatch.setattr("layalign.train.run.fastest_arithmetic", lambda _: ("float32", None))
+    monkeypatch.setattr("layalign.train.arithmetic.fastest_arithmetic", lambda _: ("float32", None))
     summary = run_recipe(load_recipe(RECIPES / f"{name}.yaml"), dry_run=True)
     assert summary.plan["parameters"]["language_model"] == 134_515_008
     assert any("smollm2-135m-instruct" in what for what in summary.plan["missing"])
@@ -286,7 +286,7 @@ def test_recipes_on_real_data(
     name: str, paper_backbones: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without their data; the paper's recipes in the paper's sizes."""
-    monkeypatch.setattr("layalign.train.run.fastest_arithmetic", lambda _: ("float32", None))
+    monkeypatch.setattr("layalign.train.arithmetic.fastest_arithmetic", lambda _: ("float32", None))
     overrides = [f"model.{role}={folder}" for role, folder in paper_backbones.items()]
     recipe = load_recipe(RECIPES / f"{name}.yaml", overrides)
     summary = run_recipe(recipe, dry_run=True)

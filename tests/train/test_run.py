@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,30 @@ def test_a_killed_evaluation_goes_on(values, tmp_path):
     assert sum(output.startswith("kept ") for output in outputs) == 4
     assert resumed.evaluation["languages"] != {}
     assert resumed.stages["task"] == summary.stages["task"]
+
+
+def test_answers_of_other_weights_are_not_kept(values, tmp_path):
+    run(values)
+    folder = tmp_path / "out"
+    file = folder / "predictions" / "layalign.jsonl"
+    file.write_text(file.read_text().replace('"output": "', '"output": "stale '))
+    (folder / "summary.json").unlink()
+    shutil.rmtree(folder / "task")
+    run(values, resume=True)
+    assert not any(row.output.startswith("stale") for row in read_predictions(file))
+
+
+def test_a_run_goes_on_in_the_arithmetic_of_its_beginning(values, tmp_path, monkeypatch):
+    values["dtype"] = "fastest"
+    name = "layalign.train.arithmetic.fastest_arithmetic"
+    monkeypatch.setattr(name, lambda _: ("bfloat16", "eager"))
+    run(values)
+    (tmp_path / "out" / "summary.json").unlink()
+    monkeypatch.setattr(name, lambda _: ("float32", None))
+    run(values, resume=True)
+    assert (
+        LayAlignModel.from_pretrained(tmp_path / "out").config.text_config.dtype == torch.bfloat16
+    )
 
 
 def test_operations_end_a_run(values):

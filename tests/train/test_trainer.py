@@ -318,3 +318,9 @@ def test_the_stages_lengths_and_template(processor):
     changed.encode("tatu", target="one two three four")
     assert processor.truncations == {"target": 1}
     assert processor.target_max_length == 512
+
+
+def test_float16_is_not_trained_on(model, processor, examples, tmp_path):
+    model.language_model.half()
+    with pytest.raises(ConfigError, match="float16, in which gradients of large updates vanish"):
+        train_stage(model, processor, examples, CONFIG, output_dir=tmp_path)

@@ -104,7 +104,9 @@ class _Work:
     ) -> None:
         self.examples, self.metric = examples, metric
         self.journal, self.progress = journal, progress
-        self.done: dict[int, Prediction] = {} if journal is None else dict(journal.done)
+        known = {} if journal is None else journal.done
+        # Those of data that has been edited since are made anew.
+        self.done = {i: found for i, found in known.items() if _is_of(found, examples[i])}
         self.waiting = [i for i in range(len(examples)) if i not in self.done]
         self.own: dict[int, Prediction] = {}
         self.lap = time.perf_counter()
@@ -142,6 +144,11 @@ def check(examples: Sequence[Example], metric: Metric) -> None:
         raise DataError(f"id {id_!r} occurs {most} times in language {tag!r}; ids must be unique")
     for example in examples:
         score("", example, metric)
+
+
+def _is_of(prediction: Prediction, example: Example) -> bool:
+    names = ("id", "language", "text", "answer")
+    return all(getattr(prediction, name) == getattr(example, name) for name in names)
 
 
 def _predict(example: Example, answer: Answer, metric: Metric | None, seconds: float) -> Prediction:

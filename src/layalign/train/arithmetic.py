@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
+from layalign.durable import replace_file
+
+_NAME = "arithmetic.json"
 _ROUNDS = 20
 
 
@@ -28,6 +33,29 @@ def fastest_arithmetic(device: str) -> tuple[str, str | None]:
         return "bfloat16", None
     half, full = _best_seconds(torch.bfloat16, torch.float32)
     return ("bfloat16", "eager") if half < full / 1.2 else ("float32", None)
+
+
+def settled_arithmetic(folder: Path, device: str) -> tuple[str, str | None]:
+    """The fastest arithmetic as a run has found it when it began, else as the main process does.
+
+    Args:
+        folder: Of the run.
+        device: See :func:`fastest_arithmetic`, whose results these are.
+    """
+    try:
+        dtype, attention = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+        return dtype, attention
+    except (OSError, ValueError, TypeError):
+        return fastest_arithmetic(device)
+
+
+def settle_arithmetic(folder: Path, found: tuple[str, str | None]) -> None:
+    """Leave it in the folder of a run, which is not to calculate in another way when it goes on.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    replace_file(folder / _NAME, json.dumps(found).encode())
 
 
 def _best_seconds(*dtypes: torch.dtype) -> list[float]:

@@ -34,12 +34,11 @@ from layalign.model.checkpoint import (
     load_trained,
     read_weights,
 )
-from layalign.model.lexical import lexical_start
 from layalign.processes import by_main
 from layalign.processing import LayAlignProcessor
 from layalign.train.answering import Answering
-from layalign.train.arithmetic import fastest_arithmetic
-from layalign.train.batches import spread_different
+from layalign.train.arithmetic import settle_arithmetic, settled_arithmetic
+from layalign.train.building import build_composite, start_lexically
 from layalign.train.checkpoints import checkpoint_path, checkpoints
 from layalign.train.examples import RunExamples
 from layalign.train.finetune import finetune_language_model
@@ -116,7 +115,7 @@ def run_recipe(
     with explained_disk(run.folder):
         with run.phase("data"), run.examples.loaded():
             run.check()
-        by_main(partial(claim_folder, run.folder, recipe))
+        by_main(run.claim)
         with sole_process(run.folder), run.status.kept(), preserved_random_state():
             last = run.method.after_translation
             run.tune([name for name in run.method.language_model if name not in last])
@@ -144,7 +143,7 @@ class _Run:
         report_to: Sequence[str],
     ) -> None:
         self.method = plan_method(recipe)
-        self.recipe = self.method.recipe
+        self.given, self.recipe = recipe, self.method.recipe
         self.resume = resume
         self.folder = Path(self.recipe.output_dir)
         self.status = StatusFile(self.folder, progress)
@@ -162,8 +161,14 @@ class _Run:
         self.dtype: str = self.recipe.dtype
         self.attention = self.recipe.model.attn_implementation
         if self.dtype == "fastest":
-            self.dtype, attention = by_main(partial(fastest_arithmetic, self.device))
-            self.attention = self.attention or attention
+            found = by_main(partial(settled_arithmetic, self.folder, self.device))
+            self.dtype, self.attention = found[0], self.attention or found[1]
+
+    def claim(self) -> None:
+        """Leave in the folder what says whose it is."""
+        claim_folder(self.folder, self.given)
+        if self.recipe.dtype == "fastest":
+            settle_arithmetic(self.folder, (self.dtype, self.attention))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -248,6 +253,7 @@ class _Run:
             )
             if processes.is_main() and (logs := scratch / "tensorboard").is_dir():
                 shutil.move(logs, temporary)
+        self.forget_answers()
 
     def _scratch(self, name: str) -> Path:
         return self.folder / f"{name}{UNDER_WAY}"
@@ -280,45 +286,29 @@ class _Run:
 
     def build(self) -> None:
         """Load the backbones and join them."""
-        settings = self.recipe.model
-        loading = self.loading()
         with self.phase("load"):
-            torch.manual_seed(self.recipe.seed)
-            self.model = LayAlignModel.from_backbones(
-                settings.encoder,
-                self.language_model,
-                encoder_revision=settings.encoder_revision,
-                language_model_revision=loading.pop("revision"),
-                **loading,
-                **settings.config_fields(),
+            self.model, self.processor = build_composite(
+                self.recipe, self.language_model, self.loading(), self.device
             )
-            self.model.to(self.device)  # type: ignore[arg-type]
-            self.processor = make_processor(
-                self.recipe.processor, settings.encoder, self.language_model
-            )
-            self.processor.check_model(self.model.config)
 
     def lexical(self) -> None:
         """Warm up the adapter, unless a stage has already begun."""
         begun = any(checkpoints(self.folder / name) for name in self.configs)
         if self.recipe.model.init != "lexical" or begun:
             return
-        settings = self.recipe.model.lexical
         with self.phase("lexical"):
-            error = lexical_start(
+            error = start_lexically(
+                self.recipe,
                 self.model,
                 self.processor,
-                spread_different(self.examples.english, settings.texts),
-                updates=settings.updates,
-                batch_size=settings.batch_size,
-                lr=settings.lr,
-                seed=self.recipe.seed,
+                self.examples.english,
                 progress=lambda done, n: self.status.told("lexical", done / n, ""),
             )
         self.stages["lexical"] = {"relative_error": error}
 
     def train(self, name: str) -> None:
         """Train a stage; one that is finished is only loaded."""
+        before = checkpoints(self.folder / name)[-1:]
         with self.phase(name):
             result = train_stage(
                 self.model,
@@ -330,6 +320,8 @@ class _Run:
                 **self.supervision(name),
             )
         self.stages[name] = result.to_dict()
+        if checkpoints(self.folder / name)[-1:] != before:
+            self.forget_answers()
         if is_sharded(self.model):  # no process can use it alone, and no other stage begin with it
             self.build()
             kept = result.best.update if result.best else result.updates
@@ -361,6 +353,11 @@ class _Run:
                 folder=self.folder / PREDICTIONS_FOLDER,
                 progress=self.status.told,
             )
+
+    def forget_answers(self) -> None:
+        """Delete answers of earlier sessions: they are those of other weights."""
+        answers = self.folder / PREDICTIONS_FOLDER
+        by_main(partial(shutil.rmtree, answers, ignore_errors=True))
 
     def answering(self) -> Answering:
         """What there is by now that can answer."""

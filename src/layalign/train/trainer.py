@@ -283,6 +283,11 @@ def _of_all(counts: Mapping[str, int]) -> dict[str, int]:
 
 def _check_dtype(model: LayAlignModel, config: StageConfig) -> None:
     found = model.language_model.dtype
+    if found == torch.float16:
+        raise ConfigError(
+            "the language model was loaded in float16, in which gradients of large updates vanish; "
+            "load it in bfloat16 or float32"
+        )
     if config.dtype == "float32" and found != torch.float32:
         raise ConfigError(
             f"dtype is float32, but the language model was loaded in {found}; load it in float32"
