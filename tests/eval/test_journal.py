@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,12 @@ def test_positions_must_exist(tmp_path: Path) -> None:
         Journal(path, 3)
     with pytest.raises(DataError, match="cannot be used"):
         Journal(tmp_path, 3)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are locked on POSIX alone")
+def test_two_evaluations_do_not_write_to_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    with Journal(path, 3), pytest.raises(DataError, match="another evaluation writes to it"):
+        Journal(path, 3)
+    with Journal(path, 3):
+        pass

@@ -99,6 +99,18 @@ def test_answers_of_other_weights_are_not_kept(values, tmp_path):
     assert not any(row.output.startswith("stale") for row in read_predictions(file))
 
 
+def test_a_run_that_was_out_of_memory_goes_on_with_less(values, tmp_path):
+    run(values)
+    (tmp_path / "out" / "summary.json").unlink()
+    shutil.rmtree(tmp_path / "out" / "task")
+    values["stage"]["task"] |= {"micro_batch_size": 1, "gradient_checkpointing": True}
+    assert run(values, resume=True).stages["task"]["updates"] == 10
+    values["stage"]["task"]["lr"] = 1e-5
+    (tmp_path / "out" / "summary.json").unlink()
+    with pytest.raises(ConfigError, match=r"in stage\.task\.lr;"):
+        run(values, resume=True)
+
+
 def test_a_run_goes_on_in_the_arithmetic_of_its_beginning(values, tmp_path, monkeypatch):
     values["dtype"] = "fastest"
     name = "layalign.train.arithmetic.fastest_arithmetic"

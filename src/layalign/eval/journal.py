@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from layalign import processes
-from layalign.durable import replace_file
+from layalign.durable import lock, replace_file
 from layalign.errors import DataError
 from layalign.eval.results import Prediction
 
@@ -67,6 +67,9 @@ class Journal:
             whole = self._read(content, items)
             processes.gather(None)  # all have read it
             self._file: BinaryIO = _file_of(path, processes.rank()).open("ab")
+            if not lock(self._file):
+                self._file.close()
+                raise DataError(f"{path}: another evaluation writes to it; wait for its end")
             if processes.is_main():
                 self._file.truncate(whole)
         except OSError as error:

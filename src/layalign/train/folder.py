@@ -15,6 +15,7 @@ from layalign.durable import lock, rename_when_complete
 from layalign.errors import ConfigError, LayAlignError, TrainingError
 from layalign.eval.run_folder import RECIPE_NAME
 from layalign.train.recipe import Recipe, differing_keys, load_recipe, save_recipe
+from layalign.train.stages import HARMLESS
 
 _OF_THE_DISK = {
     getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EIO")
@@ -39,7 +40,8 @@ def check_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
             f"{folder} already holds a run; resume it, or choose another output_dir"
         )
     if recorded.exists():
-        changed = differing_keys(recipe, load_recipe(recorded))
+        differing = differing_keys(recipe, load_recipe(recorded))
+        changed = [key for key in differing if key.rpartition(".")[2] not in HARMLESS]
         if changed:
             raise ConfigError(
                 f"the recipe differs from the one that {folder} was begun with, in "

@@ -192,13 +192,14 @@ class TrainingLoop(Trainer):
     # What is read, and what it costs -----------------------------------------------------------
 
     def _get_train_sampler(self, train_dataset: Any = None) -> UpdateSampler:
+        together = self.stage.examples_per_forward * processes.count()
         return UpdateSampler(
             byte_lengths(self.train_set.examples),
             batch_size=self.stage.batch_size,
             total=self.limits.examples,
             seed=self.stage.seed,
             group_by_length=self.stage.group_by_length,
-            multiple=self.stage.examples_per_forward * processes.count(),
+            multiple=together if processes.count() > 1 else 1,
         )
 
     def get_batch_samples(

@@ -211,7 +211,7 @@ class StageConfig:
         """
         text = (folder / STAGE_NAME).read_text(encoding="utf-8")
         found = StageConfig.from_dict(json.loads(text)).to_dict()
-        changed = [key for key in differing(self.to_dict(), found) if key not in _LIMITS]
+        changed = [key for key in differing(self.to_dict(), found) if key not in _MAY_CHANGE]
         if changed:
             raise ConfigError(
                 f"{folder} was begun with other settings, in {', '.join(changed)}; set them back, "
@@ -263,6 +263,10 @@ class StageConfig:
 _MAX_SEED = 2**32 - 1  # NumPy's
 _DTYPES = ("auto", "bfloat16", "float32")
 _LIMITS = ("epochs", "max_updates", "max_examples", "max_tokens", "max_minutes", "max_flops")
+HARMLESS = ("micro_batch_size", "gradient_checkpointing")
+"""What changes memory and speed alone, and so may change when a run goes on."""
+
+_MAY_CHANGE = (*_LIMITS, *HARMLESS)
 _POSITIVE = (
     *(
         "lr",
