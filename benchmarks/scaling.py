@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,17 +32,14 @@ class Run(NamedTuple):
 
     result: dict[str, Any]
     weights: dict[str, Any]
-    seconds: float
 
 
 def run(folder: Path, processes: int, shared_by: str) -> Run:
     """Train once."""
     folder.mkdir()
-    start = time.perf_counter()
     launch([WORKER, "stage", str(folder), "{}"], processes=processes, shared_by=shared_by)
-    seconds = time.perf_counter() - start
     result = json.loads((folder / "result.json").read_text())
-    return Run(result, load_file(folder / "checkpoint-6" / "model.safetensors"), seconds)
+    return Run(result, load_file(folder / "checkpoint-6" / "model.safetensors"))
 
 
 def row(name: str, found: Run, expected: Run) -> str:
@@ -56,18 +52,18 @@ def row(name: str, found: Run, expected: Run) -> str:
         float((weight - expected.weights[key]).abs().max()) for key, weight in found.weights.items()
     )
     figures = " | ".join(f"{value:.1e}" for value in (losses, dev, weights))
-    return f"| {name} | {figures} | {found.result['tokens']} | {found.seconds:.0f} |"
+    return f"| {name} | {figures} | {found.result['tokens']} |"
 
 
 def main() -> None:
     """Print the table."""
-    print("| Way | Loss | Development loss | Weights | Tokens | Seconds |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    print("| Way | Loss | Development loss | Weights | Tokens |")
+    print("| --- | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         first = None
         for name, processes, shared_by in WAYS:
             if shared_by == "zero2" and importlib.util.find_spec("deepspeed") is None:
-                print(f"| {name} | not run: deepspeed is not installed | | | | |")
+                print(f"| {name} | not run: deepspeed is not installed | | | |")
                 continue
             found = run(Path(folder) / name.replace(" ", ""), processes, shared_by)
             first = first or found

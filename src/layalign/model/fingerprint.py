@@ -39,7 +39,8 @@ def checksum(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, weight in sorted(weights.items()):
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype} ".encode())
-        flat = weight.detach().cpu().contiguous().reshape(-1)
+        # A copy: memory that NumPy has seen can no longer be freed by FSDP.
+        flat = weight.detach().cpu().reshape(-1).clone()
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
