@@ -89,8 +89,8 @@ def test_sigterm_finishes_answers(tiny_checkpoint: Path, request: pytest.Fixture
     reader.start()
     connection = http.client.HTTPConnection(place[1], timeout=60)
     body = {"messages": [{"role": "user", "content": "ana mayai"}], "stream": True, "n": 8}
-    headers = {"Content-Type": "application/json"}
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    kind = {"Content-Type": "application/json"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), kind)
     response = connection.getresponse()  # the head; most of the answers are still to come
     process.send_signal(signal.SIGTERM)
     events = response.read().decode().split("\n\n")
