@@ -72,7 +72,9 @@ def test_answers_are_those_of_offline_generation(family: str) -> None:
 @pytest.mark.deep
 @pytest.mark.parametrize("family", sorted(LANGUAGE_MODELS))
 def test_all_families(family: str) -> None:
-    check_against_offline(make_tiny_systems(make_model(family, gate=GATE)), count=20)
+    check_against_offline(
+        make_tiny_systems(make_model(family, gate=GATE)), count=10
+    )  # as many as may wait
 
 
 @pytest.mark.parametrize("switch", ["adapter none", "everything"])
@@ -84,7 +86,9 @@ def test_switches(switch: str) -> None:
 @pytest.mark.deep
 @pytest.mark.parametrize("switch", sorted(SWITCHES))
 def test_all_switches(switch: str) -> None:
-    check_against_offline(make_tiny_systems(make_model(gate=GATE, **SWITCHES[switch])), count=20)
+    check_against_offline(
+        make_tiny_systems(make_model(gate=GATE, **SWITCHES[switch])), count=10
+    )  # as many as may wait
 
 
 def test_padding_is_masked_even_where_training_attended_to_it() -> None:
