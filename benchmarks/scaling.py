@@ -24,6 +24,7 @@ WAYS = (
     ("2 × FSDP2", 2, "fsdp2"),
     ("4 × FSDP2", 4, "fsdp2"),
     ("2 × ZeRO-2", 2, "zero2"),
+    ("2 × ZeRO-3", 2, "zero3"),
 )
 
 
@@ -62,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         first = None
         for name, processes, shared_by in WAYS:
-            if shared_by == "zero2" and importlib.util.find_spec("deepspeed") is None:
+            if shared_by.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
                 print(f"| {name} | not run: deepspeed is not installed | | | |")
                 continue
             found = run(Path(folder) / name.replace(" ", ""), processes, shared_by)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,22 @@ def test_a_recipe_gives_the_same_run(root: Path, tmp_path: Path) -> None:
                 for way in (name, "one")
             )
             assert [row.output for row in rows] == [row.output for row in expected]
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
+@pytest.mark.parametrize("shared_by", ["zero2", "zero3"])
+def test_a_recipe_runs_under_deepspeed(root: Path, tmp_path: Path, shared_by: str) -> None:
+    alone = run(root, tmp_path / "one", processes=1)
+    found = run(root, tmp_path / "two", processes=2, shared_by=shared_by)
+    for stage in ("finetune", "translation", "task"):
+        expected = alone["stages"][stage]["losses"]
+        assert found["stages"][stage]["losses"] == pytest.approx(expected, rel=1e-5), stage
+    weights, wanted = (
+        load_file(tmp_path / way / "out" / "model.safetensors") for way in ("two", "one")
+    )
+    for key, weight in weights.items():
+        assert (weight - wanted[key]).abs().max() < 1e-4, key
 
 
 @pytest.mark.deep

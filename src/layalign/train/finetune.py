@@ -156,8 +156,8 @@ def _save(learner: Any, folder: Path, *, is_lora: bool, dtype: torch.dtype) -> N
     # PEFT would look up the base to see if its embeddings have changed, which they never do.
     options: dict[str, Any] = {"save_embedding_layers": False} if is_lora else {}
     if is_sharded(learner):
-        parts = learner.state_dict()
-        options["state_dict"] = {name: whole(part).to("cpu", dtype) for name, part in parts.items()}
+        parts = learner.named_parameters()
+        options["state_dict"] = {name: whole(part).to("cpu", dtype) for name, part in parts}
     processes.by_main(partial(learner.save_pretrained, folder, **options))
 
 

@@ -48,7 +48,7 @@ from layalign.train.progress import ProgressCallback
 from layalign.train.randomness import remember_random_state
 from layalign.train.record import Record, perplexity
 from layalign.train.saving import load_moments, save_checkpoint
-from layalign.train.sharding import check_deepspeed, take_from_main, whole
+from layalign.train.sharding import forget_deepspeed, refuse_to_resume, take_from_main, whole
 from layalign.train.stages import StageConfig
 from layalign.train.stopping import StopRequest
 
@@ -147,6 +147,8 @@ class TrainingLoop(Trainer):
         Python happens to look for cycles.
         """
         self.accelerator.free_memory()
+        if self.is_deepspeed_enabled:
+            forget_deepspeed()
         self.optimizer = self.lr_scheduler = self.callback_handler.optimizer = None
         self.callback_handler.lr_scheduler = None
         return_freed_memory()
@@ -158,8 +160,8 @@ class TrainingLoop(Trainer):
         Raises:
             CheckpointError: What is resumed could run code.
         """
-        if self.is_deepspeed_enabled:
-            check_deepspeed(self.accelerator, self.folder, resumes=self.record.usage.updates > 0)
+        if self.is_deepspeed_enabled and self.record.usage.updates:
+            refuse_to_resume(self.folder)
         take_from_main(self.learner, self.trained)
         with processes.main_first():
             for dataset in (self.train_set, self.dev_set):

@@ -31,7 +31,7 @@ def save_checkpoint(loop: TrainingLoop) -> None:
     """
     assert loop.optimizer is not None  # while it trains
     learner = loop.learner
-    weights = {name: whole(learner.get_parameter(name).detach()) for name in loop.trained}
+    weights = {name: whole(learner.get_parameter(name)) for name in loop.trained}
     # DeepSpeed does not give them away.
     moments = {} if loop.is_deepspeed_enabled else whole_optimizer_state(loop.optimizer)
     random_states = processes.gather(loop.random_state())

@@ -1,8 +1,8 @@
 """Tensors of which every process holds a part: whole ones for files, parts for models.
 
 FSDP2 (``torch.distributed.fsdp.fully_shard``) keeps parameters, gradients and moments as
-``DTensor``. In files there are only whole tensors, so that whatever was trained one way can be gone
-on with another way.
+``DTensor``, DeepSpeed's ZeRO-3 empties parameters and marks them. In files there are only whole
+tensors, so that whatever was trained one way can be gone on with another way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ if distributed.is_available():
 
 def is_part(value: Any) -> bool:
     """Whether this process holds only a part of a tensor."""
-    return distributed.is_available() and isinstance(value, DTensor)
+    is_of_fsdp = distributed.is_available() and isinstance(value, DTensor)
+    return is_of_fsdp or _is_of_zero3(value)
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -33,8 +34,17 @@ def is_sharded(model: nn.Module) -> bool:
 
 def whole(value: Tensor) -> Tensor:
     """The whole of a tensor; where it is spread, all processes have to ask for it."""
+    if _is_of_zero3(value):
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([value]):
+            return value.detach().clone()
     found: Tensor = value.full_tensor() if is_part(value) else value  # type: ignore[attr-defined]
-    return found
+    return found.detach()
+
+
+def _is_of_zero3(value: Any) -> bool:
+    return hasattr(value, "ds_id")
 
 
 def part_like(value: Tensor, parameter: Tensor) -> Tensor:
@@ -68,28 +78,24 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, found: Mapping[str, A
     optimizer.load_state_dict({**found, "state": state})
 
 
-def check_deepspeed(accelerator: Any, folder: Path, *, resumes: bool) -> None:
-    """See that DeepSpeed can do what is asked of it.
-
-    Args:
-        accelerator: Of the trainer.
-        folder: Of the stage.
-        resumes: Whether the stage has begun.
+def refuse_to_resume(folder: Path) -> None:
+    """Say that a stage that has begun cannot go on under DeepSpeed.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: Always.
     """
-    instead = "use FSDP2 (recipes/accelerate/fsdp2.yaml), which spreads the same"
-    if accelerator.state.deepspeed_plugin.zero_stage == 3:
-        raise ConfigError(
-            "ZeRO-3 shows parameters to the module that owns them alone, but the aligner has some "
-            f"that are read elsewhere too; {instead}, or ZeRO-2"
-        )
-    if resumes:
-        raise ConfigError(
-            f"{folder} has begun, and DeepSpeed keeps the optimiser's moments to itself, in files "
-            f"that only code can read; {instead}, or delete {folder} to train this stage again"
-        )
+    raise ConfigError(
+        f"{folder} has begun, and DeepSpeed keeps the optimiser's moments to itself, in files that "
+        "only pickle can read; use FSDP2 (recipes/accelerate/fsdp2.yaml), which spreads the same, "
+        f"or delete {folder} to train this stage again"
+    )
+
+
+def forget_deepspeed() -> None:
+    """Let models be loaded whole again, which transformers does not while ZeRO-3 is set up."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
 
 
 def take_from_main(model: nn.Module, names: tuple[str, ...]) -> None:
