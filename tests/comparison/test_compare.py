@@ -129,6 +129,7 @@ def test_killed_and_started_again_it_is_the_same_table(
     assert repeatable(killed) == repeatable(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_several_recipes_have_a_folder_each(recipe: Path, tmp_path: Path) -> None:
     other = recipe.with_name("other.yaml")

@@ -54,6 +54,7 @@ def stated_numbers(row: Row) -> set[int]:
     return {number for number, count in operands.items() if count > 0}
 
 
+@pytest.mark.slow
 def test_regenerating_gives_the_shipped_files(tmp_path: Path) -> None:
     command = [sys.executable, str(TOOL / "generate.py"), "--output"]
     for folder in ("one", "two"):

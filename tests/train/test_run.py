@@ -99,6 +99,7 @@ def test_answers_of_other_weights_are_not_kept(values, tmp_path):
     assert not any(row.output.startswith("stale") for row in read_predictions(file))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_out_of_memory_goes_on_with_less(values, tmp_path):
     run(values)
     (tmp_path / "out" / "summary.json").unlink()
@@ -111,6 +112,7 @@ def test_a_run_that_was_out_of_memory_goes_on_with_less(values, tmp_path):
         run(values, resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_the_arithmetic_of_its_beginning(values, tmp_path, monkeypatch):
     values["dtype"] = "fastest"
     name = "layalign.train.arithmetic.fastest_arithmetic"
@@ -124,6 +126,7 @@ def test_a_run_goes_on_in_the_arithmetic_of_its_beginning(values, tmp_path, monk
     )
 
 
+@pytest.mark.slow
 def test_operations_end_a_run(values):
     per_update = run(values).stages["task"]["flops"] / 10
     values["output_dir"] += "2"
@@ -227,6 +230,7 @@ def test_a_stage_can_be_left_out(values, tmp_path):
     assert LayAlignProcessor.from_pretrained(tmp_path / "out").prompt_template == ""
 
 
+@pytest.mark.slow
 def test_resume_after_kill_9(values, tmp_path):
     """Killed in the second stage, the run goes on there and ends as if nothing had happened."""
     values["data"]["evaluation"] = []
