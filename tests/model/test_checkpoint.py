@@ -108,6 +108,13 @@ def test_bfloat16_backbones_are_still_recognised(saved: Path) -> None:
     assert model.gates.dtype == torch.float32
 
 
+def test_the_same_weights_are_the_same_file(saved: Path, tmp_path: Path) -> None:
+    for name in "abcd":
+        LayAlignModel.from_pretrained(saved).save_pretrained(tmp_path / name)
+    files = {(tmp_path / name / "model.safetensors").read_bytes() for name in "abcd"}
+    assert files == {(saved / "model.safetensors").read_bytes()}
+
+
 def test_a_bit_that_has_turned_is_found(saved: Path) -> None:
     place = saved / "model.safetensors"
     content = bytearray(place.read_bytes())

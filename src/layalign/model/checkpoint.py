@@ -68,7 +68,8 @@ def save(
     state = model.state_dict() if state_dict is None else state_dict
     trained = {key: state[key].detach().contiguous() for key in model.trainable_names()}
     # Not `save_file`: the file that it creates can be read by its owner alone.
-    metadata = {"format": "pt", _CHECKSUM: checksum(trained)}
+    # One entry: several would come in another order every time, and the file be another one.
+    metadata = {_CHECKSUM: checksum(trained)}
     replace_file(target / WEIGHTS_NAME, serialise(trained, metadata=metadata))
     model.config.architectures = [type(model).__name__]
     config = copy.copy(model.config)
