@@ -123,12 +123,14 @@ def plot(found: Sequence[Growth], path: Path) -> None:
         for row, names in enumerate((("seconds", "bare_seconds"), ("work_gib",))):
             panel = panels[row][column]
             for name in names:
-                panel.plot(growth.sizes, growth.values(name), marker="o", label=SERIES[name])
+                label = SERIES[name].removesuffix(", s")
+                panel.plot(growth.sizes, growth.values(name), marker="o", label=label)
             panel.set(xscale="log", yscale="log", xlabel=LABELS[growth.axis])
             panel.set_xticks(growth.sizes, [str(size) for size in growth.sizes])
             panel.minorticks_off()
+    panels[0][0].set_ylabel("Seconds")
     panels[0][0].legend(frameon=False)
-    panels[1][0].legend(frameon=False)
+    panels[1][0].set_ylabel(SERIES["work_gib"])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
