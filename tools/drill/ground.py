@@ -42,6 +42,9 @@ _OVERRIDES = (
 )
 
 
+_ERROR = "layalign: error: "
+
+
 class LostError(Exception):
     """A run did not go as it must."""
 
@@ -62,7 +65,7 @@ class Ended:
         Raises:
             LostError: It did not.
         """
-        clear = self.said.startswith("layalign: error: ") and "unexpected" not in self.said
+        clear = self.said.startswith(_ERROR) and "unexpected" not in self.said
         if self.code not in (1, 2) or not clear or not any(word in self.said for word in words):
             raise LostError(f"exit {self.code}: {self.said}")
         return self
@@ -112,7 +115,9 @@ class Child:
             self.wait()
             raise LostError("it did not end")
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return Ended(self.code or 0, lines[-1] if lines else "")
+        # A thread of TensorBoard may speak of the same disk at the same moment.
+        errors = [_ERROR + line.partition(_ERROR)[2] for line in lines if _ERROR in line]
+        return Ended(self.code or 0, [*lines, *errors][-1] if lines else "")
 
 
 class Ground:
@@ -160,7 +165,10 @@ class Ground:
     def start(self, out: Path, *faults: Fault) -> Child:
         """Begin a run, or go on with it."""
         words = ["train", str(RECIPE), "--resume", "--quiet", *self.overrides()]
-        return self.command(out.name, [*words, "--set", f"output_dir={out}"], *faults)
+        # Several runs are called the same, on disks of their own.
+        return self.command(
+            f"{out.parent.name}-{out.name}", [*words, "--set", f"output_dir={out}"], *faults
+        )
 
     def run(self, out: Path, *faults: Fault) -> Ended:
         """Begin a run, or go on with it, and wait for its end."""

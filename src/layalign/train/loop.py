@@ -352,8 +352,12 @@ class TrainingLoop(Trainer):
         self.record.usage = dataclasses.replace(self.record.usage, seconds=self.seconds())
         save_checkpoint(self)
 
+    def save_random_state(self, folder: Path) -> None:
+        """Write that of this process as transformers stores it."""
+        self._save_rng_state(str(folder))
+
     def random_state(self) -> tuple[str, bytes]:
-        """Of this process, as transformers stores it: name and content of the file."""
+        """Name and content of that file."""
         with tempfile.TemporaryDirectory() as folder:
             self._save_rng_state(folder)
             (file,) = Path(folder).iterdir()

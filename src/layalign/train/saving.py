@@ -34,8 +34,10 @@ def save_checkpoint(loop: TrainingLoop) -> None:
     weights = {name: whole(learner.get_parameter(name)) for name in loop.trained}
     # DeepSpeed does not give them away.
     moments = {} if loop.is_deepspeed_enabled else whole_optimizer_state(loop.optimizer)
-    random_states = processes.gather(loop.random_state())
-    processes.by_main(partial(_write_and_prune, loop, weights, moments, dict(random_states)))
+    # The main process writes its own beside the rest, where a full disk is explained.
+    found = processes.gather(None if processes.is_main() else loop.random_state())
+    others = dict(state for state in found if state is not None)
+    processes.by_main(partial(_write_and_prune, loop, weights, moments, others))
 
 
 def load_moments(loop: TrainingLoop, checkpoint: Path) -> None:
@@ -68,6 +70,7 @@ def _write_and_prune(
             loop.save(folder, weights)
         torch.save(moments, folder / OPTIMIZER_NAME)
         torch.save(schedule, folder / SCHEDULER_NAME)
+        loop.save_random_state(folder)
         for name, content in random_states.items():
             (folder / name).write_bytes(content)
         loop.state.save_to_json(str(folder / "trainer_state.json"))
