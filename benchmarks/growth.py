@@ -1,7 +1,8 @@
 """How time and memory of a generation grow with the work, one size at a time.
 
 Every panel varies one size and leaves the others as they are. The exponent is the slope of a line
-through the logarithms: 1 is proportional, 0 does not matter.
+through the logarithms: 1 is proportional, 0 does not matter. Time is that of the fastest round:
+whatever a machine does beside it only adds.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ LABELS = {
 }
 FIGURE = "figures/growth.svg"  # as the page links to it
 SERIES = {
-    "seconds": "LayAlign, s",
-    "bare_seconds": "Bare LLM, s",
+    "seconds_min": "LayAlign, s",
+    "bare_seconds_min": "Bare LLM, s",
     "work_gib": "LayAlign, GiB beside the weights",
 }
 
@@ -120,7 +121,7 @@ def plot(found: Sequence[Growth], path: Path) -> None:
         2, len(found), figsize=(3 * len(found), 5.5), sharey="row", layout="constrained"
     )
     for column, growth in enumerate(found):
-        for row, names in enumerate((("seconds", "bare_seconds"), ("work_gib",))):
+        for row, names in enumerate((("seconds_min", "bare_seconds_min"), ("work_gib",))):
             panel = panels[row][column]
             for name in names:
                 label = SERIES[name].removesuffix(", s")

@@ -74,10 +74,13 @@ def test_growth_is_found_and_shown(tmp_path: Path) -> None:
     from growth import Growth, plot, table
 
     sizes = (2, 4, 8)
-    rows = [{"seconds": 3 * n**2, "bare_seconds": 5.0 * n**0.5, "work_gib": n * 0.1} for n in sizes]
+    rows = [
+        {"seconds_min": 3 * n**2, "bare_seconds_min": 5.0 * n**0.5, "work_gib": n * 0.1}
+        for n in sizes
+    ]
     found = Growth("layers", sizes, rows)
-    assert found.exponent("seconds") == pytest.approx(2)
-    assert found.exponent("bare_seconds") == pytest.approx(0.5)
+    assert found.exponent("seconds_min") == pytest.approx(2)
+    assert found.exponent("bare_seconds_min") == pytest.approx(0.5)
     assert (
         Growth("layers", sizes, [{**row, "work_gib": None} for row in rows]).exponent("work_gib")
         is None

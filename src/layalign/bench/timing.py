@@ -67,6 +67,7 @@ class Timed:
                 f"{name}_seconds": self.median(name) if name in self.seconds else None
                 for name in (BARE, PUBLISHED)
             },
+            f"{BARE}_seconds_min": min(self.seconds[BARE]) if BARE in self.seconds else None,
         }
 
 
