@@ -101,7 +101,7 @@ def test_a_run_is_taken_up_another_way(
 
 
 @pytest.mark.deep
-def test_one_process_is_told_to_end_and_all_save(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_all_are_told_to_end_and_save(runs: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     process = start([WORKER, "stage", str(folder), json.dumps({"epochs": 2000})], processes=2)
