@@ -37,9 +37,12 @@ LANGUAGES = ("sw", "th", "de", "en")
 PATIENCE = 100  # times that an honest client comes back when the queue is full
 
 
-def one_by_one(checkpoint: str, questions: Sequence[Example], length: int) -> dict[str, Any]:
+def one_by_one(
+    checkpoint: str, questions: Sequence[Example], length: int, dtype: str | None
+) -> dict[str, Any]:
     """Answer without a server, as the baseline."""
-    system = next(iter(load_systems(checkpoint, bare=False, max_new_tokens=length).values()))
+    loaded = load_systems(checkpoint, bare=False, dtype=dtype, max_new_tokens=length)
+    system = next(iter(loaded.values()))
     system.answer(questions[:1])  # what is done only once is not counted
     start = time.perf_counter()
     answers = [system.answer([question])[0] for question in questions]
@@ -48,9 +51,10 @@ def one_by_one(checkpoint: str, questions: Sequence[Example], length: int) -> di
 
 
 @contextmanager
-def serving(checkpoint: str, length: int, port: int) -> Iterator[str]:
+def serving(checkpoint: str, length: int, port: int, dtype: str | None) -> Iterator[str]:
     """A server in a process of its own; gives its address."""
     options = [f"--max-new-tokens={length}", "--max-waiting=64", f"--port={port}"]
+    options += [f"--dtype={dtype}"] if dtype else []
     argv = [sys.executable, "-m", "layalign", "serve", checkpoint, "--name=load", *options]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -190,13 +194,14 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=64, help="longest answer, tokens")
     parser.add_argument("--others", type=int, default=64, help="requests that mean no good")
     parser.add_argument("--port", type=int, default=8765)
+    parser.add_argument("--dtype", help="of both models, on both sides")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     limit = -(-args.questions // len(LANGUAGES))
     questions = load_word_problems("test", languages=LANGUAGES, limit=limit)[: args.questions]
-    baseline = one_by_one(args.checkpoint, questions, args.length)
+    baseline = one_by_one(args.checkpoint, questions, args.length, args.dtype)
     print(f"one by one: {baseline['tokens'] / baseline['seconds']:.1f} tokens/s")
-    with serving(args.checkpoint, args.length, args.port) as url:
+    with serving(args.checkpoint, args.length, args.port, args.dtype) as url:
         levels = []
         for clients in args.clients:
             levels.append(together(url, questions, clients, args.length, baseline))

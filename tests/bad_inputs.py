@@ -191,6 +191,7 @@ CHECKPOINTS = [
     Damaged(removed("config.json"), "checkpoint has no config.json", INSPECT),
     Damaged(removed("model.safetensors"), "checkpoint has no model.safetensors", INSPECT),
     Damaged(written("config.json", "{"), "config.json is damaged", INSPECT),
+    Damaged(written("generation_config.json", "{"), "generation_config.json is damaged"),
     Damaged(written("config.json", "{"), "no config.json that names a model_type"),
     Damaged(written("config.json", "[]"), "config.json is damaged", INSPECT),
     Damaged(written("config.json", b"\xff"), "config.json is damaged", INSPECT),

@@ -81,14 +81,14 @@ _SEQ2SEQ = {
     "decoder_ffn_dim": 32,
     "max_position_embeddings": 128,
 }
-_BERT = {**_SMALL, "hidden_size": 24, "num_hidden_layers": 3}
+_BERT = {**_SMALL, "hidden_size": 24, "num_hidden_layers": 3, "max_position_embeddings": 512}
 ENCODERS: dict[str, dict[str, Any]] = {
     "mt5": _T5,
     "t5": _T5,
     "umt5": _T5,
     "m2m_100": {**_SEQ2SEQ, "encoder_layerdrop": 0.5, "dropout": 0.3},
     "mbart": _SEQ2SEQ,
-    "xlm-roberta": {**_BERT, "max_position_embeddings": 130},
+    "xlm-roberta": {**_BERT, "max_position_embeddings": 514},
     "bert": _BERT,
     "modernbert": {**_BERT, "global_attn_every_n_layers": 2, "local_attention": 8},
     "deberta-v2": {**_BERT, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},

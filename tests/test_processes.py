@@ -14,7 +14,7 @@ def test_alone() -> None:
     assert processes.gather("own") == ["own"]
     assert processes.by_main(lambda: "done") == "done"
     assert list(processes.shares(3)) == [0, 1, 2]
-    with processes.joined(), processes.main_first():
+    with processes.joined(), processes.together():
         pass
 
 

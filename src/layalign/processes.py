@@ -21,7 +21,7 @@ from layalign.errors import LayAlignError
 
 T = TypeVar("T")
 
-# One process may tokenise millions of examples while the others wait. Those of a process that has
+# One process may read millions of examples while the others wait. Those of a process that has
 # died are ended by whoever started them.
 _PATIENCE = timedelta(days=2)
 
@@ -105,27 +105,22 @@ def by_main(do: Callable[[], T]) -> T:
 
 
 @contextmanager
-def main_first() -> Iterator[None]:
-    """Let the main process through alone, then the others, who find what it has left on disk.
+def together() -> Iterator[None]:
+    """Do one's share inside; go on when all have done theirs.
 
-    If it fails, they fail at once rather than wait.
+    If one fails, the others fail as soon as they are done rather than wait.
 
     Raises:
-        LayAlignError: In the others, if the main process has failed.
+        LayAlignError: In those that have not failed themselves.
     """
-    if count() == 1:
+    failed = True
+    try:
         yield
-    elif is_main():
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            gather(failed)
-    else:
-        if gather(False)[0]:
-            raise LayAlignError("the main process has failed; its message says why")
-        yield
+        failed = False
+    finally:
+        failures = gather(failed)
+    if any(failures):
+        raise LayAlignError("another process has failed; its message says why")
 
 
 def _carried(error: Exception) -> Exception:

@@ -237,9 +237,8 @@ class LayAlignProcessor:
             is LLM text, ``input_ids``, ``attention_mask`` and, when there are targets,
             ``labels``, ``(batch, text_len)``.
         """
-        ids, mask = pad_rows(
-            [f["encoder_input_ids"] for f in features], pad_id(self.encoder_tokenizer)
-        )
+        sources = [f["encoder_input_ids"] for f in features]
+        ids, mask = pad_rows(sources, pad_id(self.encoder_tokenizer))
         batch = {"encoder_input_ids": ids, "encoder_attention_mask": mask}
         if any(f["input_ids"] for f in features):
             left = padding_side == "left"
@@ -269,14 +268,8 @@ class LayAlignProcessor:
         texts = [text] if isinstance(text, str) or not isinstance(text, Iterable) else list(text)
         if not texts:
             raise DataError("no text given; expected at least one")
-        columns = {
-            name: _column(name, value, len(texts))
-            for name, value in {
-                "language": language,
-                "question": question,
-                "target": target,
-            }.items()
-        }
+        given = {"language": language, "question": question, "target": target}
+        columns = {name: _column(name, value, len(texts)) for name, value in given.items()}
         features = [
             self.encode(
                 one,
@@ -362,19 +355,28 @@ class LayAlignProcessor:
 
     @classmethod
     def from_backbones(
-        cls, encoder: str, language_model: str, **settings: Any
+        cls,
+        encoder: str,
+        language_model: str,
+        *,
+        encoder_revision: str | None = None,
+        language_model_revision: str | None = None,
+        **settings: Any,
     ) -> LayAlignProcessor:
         """Load the tokenizers of two backbones.
 
         Args:
             encoder: Folder, hub id or name of an embedded model.
             language_model: The same of the language model, or of a LoRA on one.
+            encoder_revision: Hub revision of the encoder.
+            language_model_revision: Hub revision of the language model.
             **settings: See the class.
 
         Raises:
             ConfigError: A tokenizer cannot be loaded.
         """
-        return cls(load_tokenizer(encoder), load_tokenizer(language_model), **settings)
+        places = (encoder, encoder_revision), (language_model, language_model_revision)
+        return cls(*(load_tokenizer(*place) for place in places), **settings)
 
 
 def _check_text(name: str, text: object) -> None:

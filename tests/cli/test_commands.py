@@ -58,7 +58,7 @@ def test_generate_reads_stdin(
     monkeypatch.setattr(layalign.generation, "generate", spy)
     monkeypatch.setattr(sys, "stdin", io.StringIO("a\n\n b \n"))
     argv = ["generate", "folder", "-", "--base", "--language", "sw", "--temperature", "0.5"]
-    assert main([*argv, "--num-beams", "2"]) == 0
+    assert main([*argv, "--num-beams", "2", "--dtype", "bfloat16"]) == 0
     assert spy.args == ("folder", ["a", "b"])
     assert spy.kwargs == {
         "language": "sw",
@@ -67,6 +67,7 @@ def test_generate_reads_stdin(
         "num_beams": 2,
         "base": True,
         "batch_size": 8,
+        "dtype": "bfloat16",
         "stream": None,
     }
     assert capsys.readouterr().out == "LayAlign: 1\nbare LLM: 2\n"

@@ -1,3 +1,4 @@
+import pickle
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
@@ -162,6 +163,31 @@ def test_ids_of_something_else_are_made_anew(tmp_path: Path, change: str) -> Non
     calls: list[int] = []
     tokenised(table, key="b" if change == "key" else "a", calls=calls)
     assert calls == [0, 1, 2]
+
+
+def test_parts_that_are_whole_are_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("layalign.data.tables._PART", 500)
+    table = ExampleTable.write(examples(), tmp_path / "a.arrow")
+    expected = list(tokenised(table))
+    (damaged,) = tmp_path.glob("tokens-*-500.arrow")
+    damaged.unlink()
+    calls: list[int] = []
+    assert list(tokenised(table, calls=calls)) == expected
+    assert calls == list(range(500, 1000))
+
+
+def test_another_process_finds_the_file_of_a_table(tmp_path: Path) -> None:
+    told: list[int] = []
+    data = examples(20)
+    table = ExampleTable.write(data, tmp_path / "a.arrow", lambda done, _: told.append(done))
+    for part, expected in ((table, data), (table.select(array("q", [3, 0, 7])), data[3:4])):
+        sent = pickle.loads(pickle.dumps(part))
+        assert list(sent)[: len(expected)] == expected
+        assert (sent.digest, sent.folder) == (part.digest, part.folder)
+        tokenised(sent)
+    assert not told
 
 
 def test_unfinished_ids_are_not_found_again(tmp_path: Path) -> None:

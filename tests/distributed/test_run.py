@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from safetensors.torch import load_file
 
@@ -133,15 +134,19 @@ def test_what_fails_in_the_main_process_alone_ends_all(root: Path, tmp_path: Pat
 
 
 @pytest.mark.deep
-def test_a_run_that_is_told_to_end_goes_on(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", ["launcher", "one process"])
+def test_a_run_that_is_told_to_end_goes_on(root: Path, tmp_path: Path, told: str) -> None:
     recipe = write_recipe(root, tmp_path)
     command = ["train", recipe, "--set", "stage.task.epochs=60", "--resume", "--quiet"]
     process = start([WORKER, "command", *command], processes=2)
     while not (tmp_path / "out" / "task" / "checkpoint-2").is_dir():
         assert process.poll() is None, finish(process)
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)  # the launcher tells all
+    *_, last = psutil.Process(process.pid).children()
+    # The launcher tells all processes; one that is told alone tells the others.
+    (process if told == "launcher" else last).send_signal(signal.SIGTERM)
     assert "it can be resumed" in finish(process)
+    assert list((tmp_path / "out" / "task").glob("checkpoint-*"))
     launch([WORKER, "command", *command], processes=1)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["stages"]["task"]["updates"] == 120

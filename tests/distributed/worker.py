@@ -1,6 +1,7 @@
-"""What each of several processes does: train a stage, or run a command.
+"""What each of several processes does: train a stage, tokenise, or run a command.
 
-Usage: ``worker.py stage FOLDER JSON`` or ``worker.py command ARGUMENT …``.
+Usage: ``worker.py stage FOLDER JSON``, ``worker.py tokenise FOLDER FAILING`` or ``worker.py
+command ARGUMENT …``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from torch import distributed
 from factories import make_model, make_processor
 from layalign import processes
 from layalign.cli.main import main
-from layalign.data import Example
+from layalign.data import Example, tables
+from layalign.data.tables import ExampleTable
+from layalign.errors import DataError
 from layalign.train import StageConfig, train_stage
 from layalign.train.sharding import is_sharded
 
@@ -73,6 +76,28 @@ def train(folder: Path, changes: dict[str, Any]) -> None:
         (folder / "result.json").write_text(json.dumps(found), encoding="utf-8")
 
 
+def tokenise(folder: Path, failing: str) -> None:
+    """Tokenise what the main process has read, and leave which examples that were."""
+    made: list[int] = []
+
+    def encode(index: int, example: Example) -> dict[str, list[int]]:
+        if processes.rank() == int(failing):
+            raise DataError("cannot be tokenised")
+        made.append(index)
+        return {"ids": [index, *example.text.encode()]}
+
+    def read() -> ExampleTable:
+        folder.mkdir(exist_ok=True)
+        return ExampleTable.write(make_examples(22), folder / "a.arrow", print)
+
+    table = processes.by_main(read)
+    with patch.object(tables, "_PART", 4):
+        # Keys differ where tokenizers cannot be compared.
+        ids = table.tokenised(encode, {"ids": "int32"}, key=str(processes.rank()))["ids"]
+    found = {"made": made, "ids": list(ids)}
+    (folder / f"{processes.rank()}.json").write_text(json.dumps(found), encoding="utf-8")
+
+
 def fail_late(module: Any, *_: Any, calls: list[int] = []) -> Any:  # noqa: B006
     """Give one process a loss that is no number, in its third update."""
     calls.append(1)
@@ -98,6 +123,8 @@ if __name__ == "__main__":
     with as_on_gpus() if is_spread else processes.joined():
         if what == "stage":
             train(Path(rest[0]), json.loads(rest[1]))
+        elif what == "tokenise":
+            tokenise(Path(rest[0]), rest[1])
         else:
             status = main(rest)
     sys.exit(status)

@@ -12,6 +12,7 @@ import torch
 
 import factories
 import layalign.embedded
+from layalign.cli import parser
 from layalign.data import Example
 from layalign.errors import BackboneError, CheckpointError, ConfigError
 from layalign.eval import loading
@@ -132,6 +133,22 @@ def test_embedded_names_and_hub_ids(
         layalign.embedded, "resolve", {"small": str(tiny_language_model)}.__getitem__
     )
     assert [*load_systems("small")] == ["bare LLM"]
+
+
+@pytest.mark.parametrize("dtype", [None, *loading.DTYPES])
+def test_the_type_can_be_chosen(
+    dtype: str | None, tiny_checkpoint: Path, tiny_language_model: Path
+) -> None:
+    for place in (tiny_checkpoint, tiny_language_model):
+        for system in load_systems(place, dtype=dtype).values():
+            language_model = getattr(system.model, "language_model", system.model)
+            assert language_model.dtype == getattr(torch, dtype or "float32")
+    assert loading.DTYPES == parser.DTYPES
+
+
+def test_a_type_that_is_none(tiny_checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match="dtype is 'float64'; expected one of bfloat16, float32"):
+        load_systems(tiny_checkpoint, dtype="float64")
 
 
 def test_on_a_gpu_a_checkpoint_has_the_type_of_its_training(

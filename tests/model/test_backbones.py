@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import PreTrainedModel
 
 from factories import ENCODERS, LANGUAGE_MODELS, make_encoder, make_language_model
-from layalign.errors import BackboneError
+from layalign.errors import BackboneError, ConfigError
 from layalign.model import LayAlignModel
-from layalign.model.backbones import outline_backbones
+from layalign.model.backbones import check_encoder_length, outline_backbones
 
 
 def sizes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
@@ -38,3 +39,23 @@ def test_an_encoder_cannot_be_the_language_model(tmp_path: Path) -> None:
     make_encoder("mt5").config.save_pretrained(tmp_path)
     with pytest.raises(BackboneError, match=r"'mt5' is not supported: .*no causal language model"):
         outline_backbones(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("family", [name for name in ENCODERS if name != "gpt2"])
+def test_the_longest_text_is_what_the_encoder_can_read(family: str) -> None:
+    has_table = ENCODERS[family].keys() & {"max_position_embeddings"}
+    encoder = make_encoder(family, **dict.fromkeys(has_table, 12))
+
+    def reads(length: int) -> bool:
+        ids = torch.full((1, length), 7)
+        try:
+            encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+        except (IndexError, RuntimeError):
+            return False
+        return True
+
+    longest = next((n for n in range(8, 16) if not reads(n)), 16) - 1
+    check_encoder_length(encoder, longest)
+    if longest < 15:
+        with pytest.raises(ConfigError, match=f"set encoder_max_length to at most {longest}$"):
+            check_encoder_length(encoder, longest + 1)

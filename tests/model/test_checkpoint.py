@@ -51,6 +51,17 @@ def logits(model: LayAlignModel) -> torch.Tensor:
         return model(**make_batch()).logits
 
 
+def test_it_generates_as_it_was_saved(tmp_path: Path, backbones: dict[str, str]) -> None:
+    model = make_model(**_loaded(backbones))
+    model.generation_config.repetition_penalty = 1.7
+    model.save_pretrained(tmp_path / "checkpoint")
+    again = LayAlignModel.from_pretrained(tmp_path / "checkpoint")
+    assert again.generation_config.repetition_penalty == 1.7
+    (tmp_path / "checkpoint" / "generation_config.json").unlink()
+    again = LayAlignModel.from_pretrained(tmp_path / "checkpoint")
+    assert again.generation_config.repetition_penalty != 1.7
+
+
 def test_saved_names_are_the_trained_ones_and_logits_come_back(saved: Path) -> None:
     model = LayAlignModel.from_pretrained(saved)
     with safe_open(saved / "model.safetensors", "pt") as file:

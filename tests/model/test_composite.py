@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import TextStreamer
+from transformers import GenerationConfig, TextStreamer
 
 from factories import (
     make_batch,
@@ -117,6 +118,25 @@ def test_beams_in_a_batch_equal_beams_alone() -> None:
     for row in range(3):
         one = {key: value[row : row + 1] for key, value in batch.items()}
         assert torch.equal(model.generate(**one, **settings), together[2 * row : 2 * row + 2])
+
+
+@pytest.mark.parametrize("way", ["argument", "settings of the call", "settings of the model"])
+def test_with_a_penalty_on_repetition_a_batch_equals_its_rows(way: str) -> None:
+    model, batch = make_model(), make_batch(targets=False)
+    free = model.generate(**batch, **GREEDY)
+    options: dict[str, Any] = dict(GREEDY)
+    if way == "argument":
+        options["repetition_penalty"] = 3.0
+    elif way == "settings of the call":
+        options = {"generation_config": GenerationConfig(**GREEDY, repetition_penalty=3.0)}
+    else:
+        model.generation_config.repetition_penalty = 3.0
+    together = model.generate(**batch, **options)
+    assert not torch.equal(together, free)
+    for row, found in enumerate(together):
+        one = {key: value[row : row + 1] for key, value in batch.items()}
+        assert torch.equal(model.generate(**one, **options)[0], found)
+        assert len(set(found.tolist())) == len(found)
 
 
 def test_sampling_repeats_with_the_seed_and_leaves_the_model_as_found() -> None:

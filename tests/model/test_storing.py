@@ -90,6 +90,29 @@ def test_backbones_come_by_the_revision_of_training(put_on_hub: Put, tmp_path: P
     assert processor("ana mayai")["input_ids"].shape[0] == 1
 
 
+def test_so_do_tokenizers(put_on_hub: Put, tmp_path: Path) -> None:
+    places, first = save_backbones(tmp_path), "1" * 40
+    names = {"encoder": "some/encoder", "language_model": "some/llm"}
+    for role, name in names.items():
+        put_on_hub(name, Path(places[role]), first)
+    LayAlignModel.from_backbones(*names.values()).save_pretrained(tmp_path / "checkpoint")
+    LayAlignProcessor.from_backbones(*names.values()).save_pretrained(tmp_path / "checkpoint")
+    for folder in ("tokenizer", "encoder_tokenizer"):
+        shutil.rmtree(tmp_path / "checkpoint" / folder)
+    for role, name in names.items():  # later other tokenizers are put in their places
+        make_tokenizer(specials=role == "language_model").save_pretrained(places[role])
+        put_on_hub(name, Path(places[role]), "2" * 40)
+
+    def special(processor: LayAlignProcessor) -> list[bool]:
+        both = processor.encoder_tokenizer, processor.tokenizer
+        return [tokenizer("ana")["input_ids"][-1] == 2 for tokenizer in both]
+
+    revisions = dict.fromkeys(("encoder_revision", "language_model_revision"), first)
+    assert special(LayAlignProcessor.from_backbones(*names.values())) == [False, True]
+    assert special(LayAlignProcessor.from_backbones(*names.values(), **revisions)) == [True, False]
+    assert special(LayAlignProcessor.from_pretrained(tmp_path / "checkpoint")) == [True, False]
+
+
 def test_what_is_not_there_is_one_line(put_on_hub: Put) -> None:
     with pytest.raises(CheckpointError, match=r"'no/body' is no local folder and could not be"):
         LayAlignModel.from_pretrained("no/body")

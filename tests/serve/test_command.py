@@ -35,12 +35,13 @@ def test_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setenv("LAYALIGN_API_KEY", "secret")
     assert main(["serve", "folder"]) == 0
-    assert main(["serve", "folder", "--api-key", "other", "--max-running", "2"]) == 0
+    options = ["--api-key", "other", "--max-running", "2", "--dtype", "bfloat16"]
+    assert main(["serve", "folder", *options]) == 0
     expected = {
         **{"host": "127.0.0.1", "port": 8000, "name": None, "api_key": "secret"},
-        **{"allow_anyone": False, "limits": Limits(), "drain": 30.0},
+        **{"allow_anyone": False, "limits": Limits(), "drain": 30.0, "dtype": None},
     }
-    other = {**expected, "api_key": "other", "limits": Limits(max_running=2)}
+    other = {**expected, "api_key": "other", "limits": Limits(max_running=2), "dtype": "bfloat16"}
     assert calls == [(("folder",), expected), (("folder",), other)]
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from layalign.errors import TrainingError
-from layalign.train.guard import bad_in_a_row, is_spike, note_update
+from layalign.train.guard import bad_in_a_row, go_on_or_stop, is_spike, note_update
 from layalign.train.record import DevResult, Record
 from layalign.train.stages import StageConfig
 from layalign.train.trainer import train_stage
@@ -30,6 +30,17 @@ def test_a_spike_stands_out_from_what_was_before():
     assert not is_spike(before[:10], 50.0)  # too few to judge by
     assert not is_spike([2.0] * 30, 2.01)
     assert is_spike([*[9.0] * 100, *before * 4], 5.0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(1, "was not made. It is number 1 in a row"), (None, "has spoilt the weights. Start again")],
+)
+def test_the_end_says_whether_an_update_was_made(limit, expected):
+    record = Record()
+    note_update(record, math.nan, 1.0)
+    with pytest.raises(TrainingError, match=f"update 1, loss nan: this update {expected}"):
+        go_on_or_stop(record, {"update": 1, "loss": math.nan}, None, limit=limit)
 
 
 def test_what_is_noted():

@@ -260,6 +260,7 @@ def test_resume_after_kill_9(values, tmp_path):
     values["output_dir"] = str(tmp_path / "whole")
     whole = run(values)
     assert resumed.stages["task"]["losses"] == whole.stages["task"]["losses"]
+    assert resumed.stages["lexical"] == whole.stages["lexical"]
     found, expected = weights(folder), weights(tmp_path / "whole")
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 

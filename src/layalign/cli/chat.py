@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         language=args.language,
         max_new_tokens=args.max_new_tokens,
         temperature=args.temperature,
+        dtype=args.dtype,
     )
     if not args.quiet:
         _say(f"{_who(chat)} answers; /help shows the commands")

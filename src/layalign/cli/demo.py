@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from layalign.cli.parser import whole
+from layalign.cli.parser import add_dtype, whole
 
 
 def add_parser(subparsers: Any) -> None:
@@ -16,6 +16,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--port", type=whole, default=8000, metavar="N", help="port (default: 8000)"
     )
+    add_dtype(parser)
     parser.set_defaults(run=run)
 
 
@@ -23,5 +24,5 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from layalign.serve.server import serve
 
-    serve(args.checkpoint, port=args.port, page=True)
+    serve(args.checkpoint, port=args.port, dtype=args.dtype, page=True)
     return 0

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from layalign.cli.output import print_json, progress
-from layalign.cli.parser import positive, refuse_options, whole
+from layalign.cli.parser import add_dtype, positive, refuse_options, whole
 
 _FILE_ONLY = ("output", "text_column", "language_column", "output_column")
 
@@ -54,6 +54,7 @@ def add_answers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=positive, metavar="T", help="sample; the likeliest token by default"
     )
+    add_dtype(parser)
 
 
 def _add_file(group: Any) -> None:
@@ -134,7 +135,15 @@ def _run_file(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("language", "max_new_tokens", "temperature", "num_beams", "base", "batch_size")
+    names = (
+        "language",
+        "max_new_tokens",
+        "temperature",
+        "num_beams",
+        "base",
+        "batch_size",
+        "dtype",
+    )
     return {name: getattr(args, name) for name in names}
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from layalign.cli.parser import positive, whole
+from layalign.cli.parser import add_dtype, positive, whole
 
 KEY = "LAYALIGN_API_KEY"
 
@@ -35,6 +35,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--allow-anyone", action="store_true", help="listen to other machines without a key"
     )
+    add_dtype(parser)
     group = parser.add_argument_group("how much is done at once")
     for option, default, help_ in (
         ("--max-running", 32, "answers written at the same time"),
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         host=args.host,
         port=args.port,
         name=args.name,
+        dtype=args.dtype,
         api_key=args.api_key or os.environ.get(KEY) or None,
         allow_anyone=args.allow_anyone,
         limits=Limits(**{name: getattr(args, name) for name in names}),

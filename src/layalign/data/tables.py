@@ -20,6 +20,7 @@ from typing import IO, Any, overload
 
 import numpy as np
 
+from layalign import processes
 from layalign.data.example import Example
 from layalign.durable import drop_unless_sealed, seal
 from layalign.errors import DataError
@@ -32,13 +33,15 @@ Tell = Callable[[int, int], None]
 
 _OVERHEAD = 1000  # bytes that an example takes beside its characters, roughly
 _BATCH = 500  # rows that are read or written at a time
+_PART = 20_000  # examples whose ids are in one file: what a process takes at a time
 _COLUMNS = ("text", "language", "target", "id")
 
 
 class ExampleTable(Sequence[Example]):
     """Examples in a file, made anew whenever they are read.
 
-    Only what training reads is there: text, language, target and id.
+    Only what training reads is there: text, language, target and id. Other processes can be sent a
+    table; they find the same file.
 
     Args:
         rows: A ``datasets.Dataset`` of those columns.
@@ -83,6 +86,10 @@ class ExampleTable(Sequence[Example]):
         rows = import_module("datasets").Dataset.from_file(str(path))
         return cls(rows, path.parent, digest.hexdigest(), tell)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent to other processes, who tell nobody."""
+        return {**vars(self), "tell": None}
+
     def __len__(self) -> int:
         """Number of examples."""
         return len(self.rows)
@@ -117,46 +124,67 @@ class ExampleTable(Sequence[Example]):
         *,
         key: str,
     ) -> Sequence[dict[str, list[Any]]]:
-        """Make lists of ids of all examples, in a file that is read back by index.
+        """Make lists of ids of all examples, in files that are read back by index.
 
-        If this table's file of that key is there and whole, it is read and nothing is made.
+        What this table's files of that key hold, if they are whole, is not made again. Several
+        processes share the others: this is collective, see :mod:`layalign.processes`.
 
         Args:
             encode: From an example and its index to the lists.
             types: Of the values in each list.
-            key: Something that differs whenever ``encode`` does.
+            key: Something that differs whenever ``encode`` does. The main process's counts.
 
         Raises:
-            DataError: The file cannot be written.
+            DataError: A file cannot be written.
+            LayAlignError: Another process could not do its share.
         """
+        content = f"{self.digest} {processes.by_main(lambda: key)}"
+        name = blake2b(content.encode(), digest_size=16).hexdigest()
+        starts = range(0, len(self), _PART)
+        paths = [self.folder / f"tokens-{name}-{start}.arrow" for start in starts]
+        with processes.together():
+            for part in range(processes.rank(), len(paths), processes.count()):
+                self._tokenise(encode, types, starts[part], paths[part])
+        datasets = import_module("datasets")
+        made: Sequence[dict[str, list[Any]]] = datasets.concatenate_datasets(
+            [datasets.Dataset.from_file(str(path)) for path in paths]
+        )
+        return made
+
+    def _tokenise(
+        self,
+        encode: Callable[[int, Example], Mapping[str, list[Any]]],
+        types: Mapping[str, str],
+        start: int,
+        path: Path,
+    ) -> None:
+        """Make the file with the ids of the examples from ``start`` on, unless it is there."""
 
         def encode_batch(
             batch: Mapping[str, list[Any]], indices: list[int]
         ) -> dict[str, list[list[Any]]]:
-            made = list(map(encode, indices, _examples(batch)))
+            made = list(map(encode, (start + index for index in indices), _examples(batch)))
             if self.tell is not None:
-                self.tell(indices[-1] + 1, len(self))
+                self.tell(start + indices[-1] + 1, len(self))
             return {name: [feature[name] for feature in made] for name in types}
 
-        name = blake2b(f"{self.digest} {key}".encode(), digest_size=16).hexdigest()
-        path = self.folder / f"tokens-{name}.arrow"
         with _writing(path):
             drop_unless_sealed(path)
-            made: Sequence[dict[str, list[Any]]] = self.rows.map(
-                encode_batch,
-                with_indices=True,
-                batched=True,
-                batch_size=_BATCH,
-                writer_batch_size=_BATCH,
-                remove_columns=list(_COLUMNS),
-                features=_features(types, lists=True),
-                cache_file_name=str(path),
-                load_from_cache_file=True,
-                new_fingerprint=name,
-                desc="Tokenising",
-            )
-            seal(path)
-        return made
+            if not path.exists():
+                self.rows.select(range(start, min(start + _PART, len(self)))).map(
+                    encode_batch,
+                    with_indices=True,
+                    batched=True,
+                    batch_size=_BATCH,
+                    writer_batch_size=_BATCH,
+                    remove_columns=list(_COLUMNS),
+                    features=_features(types, lists=True),
+                    cache_file_name=str(path),
+                    load_from_cache_file=False,
+                    new_fingerprint=path.stem,
+                    desc="Tokenising",
+                )
+                seal(path)
 
 
 def hold(examples: Iterable[Example], path: Path, *, tell: Tell | None = None) -> Sequence[Example]:

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from layalign.errors import BackboneError, CheckpointError, reason
+from layalign.errors import BackboneError, CheckpointError, ConfigError, reason
 from layalign.eval.prompts import with_question
 from layalign.eval.provenance import find_model, is_language_model
 from layalign.eval.run_folder import FINETUNE_NAME
@@ -30,6 +30,7 @@ from layalign.model.tokenizers import load_tokenizer
 from layalign.processing import LayAlignProcessor
 
 Model = TypeVar("Model", bound=PreTrainedModel)
+DTYPES = ("bfloat16", "float32")  # in float16 weights would no longer be known for the same
 _TRANSLATOR = "encoder-decoder that translates"
 
 
@@ -38,17 +39,20 @@ def load_systems(
     *,
     bare: bool = True,
     bare_prompt_template: str | None = None,
+    dtype: str | None = None,
     **options: Any,
 ) -> dict[str, BatchedSystem]:
     """Load a checkpoint of LayAlign, or a plain language model, to a GPU if there is one.
 
-    On a GPU the backbones of a checkpoint are loaded in the type that they were trained beside:
-    their files may hold a larger one, for which there is no room. Else they are loaded as stored.
+    Unless ``dtype`` says otherwise, the backbones of a checkpoint are loaded on a GPU in the type
+    that they were trained beside: their files may hold a larger one, for which there is no room.
+    Else they are loaded as stored.
 
     Args:
         checkpoint: Folder or hub id of either, or the name of an embedded language model.
         bare: Whether the bare language model inside LayAlign is wanted too.
         bare_prompt_template: As in :func:`make_systems` and :func:`load_bare`.
+        dtype: Arithmetic type of the backbones, one of :data:`DTYPES`.
         **options: Of all systems, such as ``max_new_tokens``.
 
     Returns:
@@ -57,10 +61,13 @@ def load_systems(
     Raises:
         LayAlignError: The checkpoint cannot be used.
     """
+    if dtype not in (None, *DTYPES):
+        raise ConfigError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     folder = find_model(checkpoint)
     if is_language_model(folder):
-        return {BARE: load_bare(folder, bare_prompt_template=bare_prompt_template, **options)}
-    model = LayAlignModel.from_pretrained(checkpoint, dtype=_dtype(folder))
+        options |= {"bare_prompt_template": bare_prompt_template, "loading": {"dtype": dtype}}
+        return {BARE: load_bare(folder, **options)}
+    model = LayAlignModel.from_pretrained(checkpoint, dtype=dtype or _dtype(folder))
     return make_systems(
         _on_gpu(model),
         LayAlignProcessor.from_pretrained(checkpoint),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
 from layalign.chat_format import QUESTION
 from layalign.data import Example
@@ -25,6 +24,7 @@ from layalign.eval.likelihood import (
 from layalign.eval.prompts import BARE_PROMPT, Prompt, Template, check_question
 from layalign.eval.results import Answer
 from layalign.model import LayAlignModel
+from layalign.model.generating import with_own_penalty
 from layalign.model.lora import without_lora
 from layalign.model.sequence import IGNORE_INDEX
 from layalign.padding import pad_id, pad_rows
@@ -163,16 +163,10 @@ class BatchedSystem:
             "num_beams": 1,
             "eos_token_id": sorted(self.ends) or None,
             "pad_token_id": pad_id(self.tokenizer),
-            "repetition_penalty": self.model.generation_config.repetition_penalty,
             **self.generation,
         }
         if self.stop:
             arguments |= {"stop_strings": list(self.stop), "tokenizer": self.tokenizer}
-        penalty = arguments["repetition_penalty"]
-        if penalty not in (None, 1.0):
-            # In a padded row, transformers' own overlooks as many new tokens as there is padding.
-            own = RepetitionPenaltyLogitsProcessor(float(penalty))
-            arguments |= {"repetition_penalty": 1.0, "logits_processor": LogitsProcessorList([own])}
         return arguments
 
     def _encode(self, example: Example) -> Feature:
@@ -273,6 +267,7 @@ class BareLLM(BatchedSystem):
         # As LayAlign's prompts, these are no ids, so that stop strings and penalties look at the
         # answer alone.
         embeds = self.model.get_input_embeddings()(batch.pop("input_ids"))
+        arguments = with_own_penalty(arguments, self.model.generation_config)
         ids: Tensor = self.model.generate(  # type: ignore[operator]
             inputs_embeds=embeds, **batch, **arguments
         )

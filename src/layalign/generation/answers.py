@@ -31,6 +31,7 @@ def generate(
     num_beams: int = 1,
     base: bool = False,
     batch_size: int = 8,
+    dtype: str | None = None,
     stream: Callable[[str], None] | None = None,
 ) -> list[dict[str, str]]:
     """Load a checkpoint, or a plain language model, and let it answer.
@@ -44,6 +45,7 @@ def generate(
         num_beams: Beams of a beam search.
         base: Let the bare language model inside the checkpoint answer too, given the text itself.
         batch_size: Texts answered at a time.
+        dtype: Arithmetic type of the models, ``"bfloat16"`` …; None for as stored.
         stream: Told pieces of the answers as they are generated, one text after the other.
 
     Returns:
@@ -57,7 +59,7 @@ def generate(
     examples = [Example(text=text, language=language or UNKNOWN_LANGUAGE) for text in texts]
     if not examples:
         raise DataError("there is no text to answer; expected at least one")
-    loaded = load_systems(checkpoint, bare=base, max_new_tokens=max_new_tokens)
+    loaded = load_systems(checkpoint, bare=base, dtype=dtype, max_new_tokens=max_new_tokens)
     systems = [
         replace(one, generation=decoding(one.tokenizer, temperature, num_beams, stream))
         for one in loaded.values()

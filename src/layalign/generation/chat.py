@@ -28,6 +28,7 @@ class Chat:
         language: BCP-47 tag of the questions; only some encoders need it.
         max_new_tokens: Longest answer, tokens.
         temperature: Sample at this temperature; None for the likeliest token.
+        dtype: Arithmetic type of the models, ``"bfloat16"`` …; None for as stored.
 
     Raises:
         LayAlignError: The checkpoint or a setting cannot be used.
@@ -40,9 +41,10 @@ class Chat:
         language: str | None = None,
         max_new_tokens: int = 256,
         temperature: float | None = None,
+        dtype: str | None = None,
     ) -> None:
         """Load the checkpoint."""
-        self._systems = load_systems(checkpoint, max_new_tokens=max_new_tokens)
+        self._systems = load_systems(checkpoint, dtype=dtype, max_new_tokens=max_new_tokens)
         self.language = language or UNKNOWN_LANGUAGE
         self.temperature = temperature
         self.history: list[Turn] = []

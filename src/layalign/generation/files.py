@@ -61,6 +61,7 @@ def generate_file(
     num_beams: int = 1,
     base: bool = False,
     batch_size: int = 8,
+    dtype: str | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Answer every row of a file, in languages that may be mixed in any order.
@@ -80,6 +81,7 @@ def generate_file(
         num_beams: Beams of a beam search.
         base: Let the bare language model inside the checkpoint answer too.
         batch_size: Texts answered at a time.
+        dtype: Arithmetic type of the models, ``"bfloat16"`` …; None for as stored.
         progress: Told after every batch.
 
     Returns:
@@ -98,14 +100,14 @@ def generate_file(
         "input_sha256": hash_files(Path(source)),
         "columns": [columns.text, columns.language],
         **{"language": language, "max_new_tokens": max_new_tokens, "base": base},
-        **{"temperature": temperature, "num_beams": num_beams},
+        **{"temperature": temperature, "num_beams": num_beams, "dtype": dtype},
     }
     part = Path(fspath(place) + PART)
     folder = ResultsFolder(part, settings, resume=True)
     systems = {
         name: replace(system, generation=decoding(system.tokenizer, temperature, num_beams))
         for name, system in load_systems(
-            checkpoint, bare=base, max_new_tokens=max_new_tokens
+            checkpoint, bare=base, dtype=dtype, max_new_tokens=max_new_tokens
         ).items()
     }
     outputs = _answer(systems, examples, folder, batch_size, progress)

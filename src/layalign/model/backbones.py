@@ -21,7 +21,7 @@ from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
 from transformers.models.mbart.modeling_mbart import MBartEncoder
 
 from layalign.embedded import resolve
-from layalign.errors import BackboneError
+from layalign.errors import BackboneError, ConfigError
 from layalign.model.fingerprint import fingerprint
 from layalign.model.lora import add_stored_lora, lora_base, lora_layers
 from layalign.model.pretrained import load_config, load_model
@@ -36,6 +36,8 @@ _ENCODER_HALVES: dict[str, tuple[type[PreTrainedModel], dict[str, str]]] = {
     ),
     "mbart": (MBartEncoder, {r"^model\.encoder\.": "", r"^model\.shared\.": "embed_tokens."}),
 }
+# Tables with a learned vector for every position.
+_POSITIONS = ("position_embeddings", "embed_positions")
 _SOFTMAX_LAYER_TYPES = ("full_attention", "sliding_attention", "chunked_attention")
 
 
@@ -242,6 +244,27 @@ def encoder_half(config: PreTrainedConfig) -> EncoderHalf:
         )
     has_pooler = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     return EncoderHalf(model_class, key_mapping, {"add_pooling_layer": False} if has_pooler else {})
+
+
+def check_encoder_length(encoder: PreTrainedModel, length: int) -> None:
+    """Refuse texts that are longer than an encoder's table of positions, if it has one.
+
+    Args:
+        encoder: The encoder.
+        length: Tokens of a text.
+
+    Raises:
+        ConfigError: The encoder has no position for the last of them.
+    """
+    for name, module in encoder.named_modules():
+        if isinstance(module, nn.Embedding) and name.endswith(_POSITIONS):
+            before = -1 if module.padding_idx is None else module.padding_idx
+            most = module.num_embeddings - getattr(module, "offset", before + 1)
+            if length > most:
+                raise ConfigError(
+                    f"the encoder is to read {length} tokens, but has only {most} positions; set "
+                    f"encoder_max_length to at most {most}"
+                )
 
 
 def token_embedding(language_model: PreTrainedModel) -> nn.Embedding:

@@ -12,6 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor
+from transformers import GenerationConfig
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from layalign.durable import replace_file
 from layalign.embedded import shipped_checkpoints
@@ -147,6 +149,8 @@ def load(
         _check_fingerprints(config, backbones, fingerprints, folder)
     model = cls(config, encoder, language_model)
     load_trained(model, trained, folder)
+    if (folder / GENERATION_CONFIG_NAME).is_file():
+        model.generation_config = _read_generation_config(folder)
     model.name_or_path = str(name_or_path)
     return model
 
@@ -200,6 +204,16 @@ def read_config(folder: Path) -> LayAlignConfig:
         raise CheckpointError(
             f"{folder / 'config.json'} is damaged or of another version ({reason(error)}); copy "
             "it again or use an earlier checkpoint"
+        ) from error
+
+
+def _read_generation_config(folder: Path) -> GenerationConfig:
+    try:
+        return GenerationConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # of files, and of the settings' own checks
+        raise CheckpointError(
+            f"{folder / GENERATION_CONFIG_NAME} is damaged ({reason(error)}); copy it again, or "
+            "delete it to generate as the language model's own says"
         ) from error
 
 

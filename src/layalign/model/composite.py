@@ -13,6 +13,7 @@ from layalign.errors import ConfigError
 from layalign.model.adapter import Adapter
 from layalign.model.aligner import LayerWiseAligner
 from layalign.model.backbones import (
+    check_encoder_length,
     default_language_layers,
     let_checkpoint,
     load_backbones,
@@ -21,6 +22,7 @@ from layalign.model.backbones import (
 from layalign.model.config import LayAlignConfig, check_field_names
 from layalign.model.fused_layers import fuse_layers, project_states
 from layalign.model.fusion import fusion_keywords
+from layalign.model.generating import with_own_penalty
 from layalign.model.hub import commit_of
 from layalign.model.lora import insert_lora
 from layalign.model.parts import is_trained
@@ -192,8 +194,12 @@ class LayAlignModel(StoredModel, GenerationMixin):
             ``fusion_keys`` and ``fusion_values``, see :func:`project_states`, and, unless the
             config asks for the published behaviour, ``fusion_mask`` ``(batch, enc_len)``, True at
             real tokens.
+
+        Raises:
+            ConfigError: The text is longer than the encoder's table of positions.
         """
         if encoder_outputs is None:
+            check_encoder_length(self.encoder, encoder_input_ids.shape[1])
             with torch.no_grad():
                 encoder_outputs = self.encoder(
                     input_ids=encoder_input_ids,
@@ -386,4 +392,5 @@ class LayAlignModel(StoredModel, GenerationMixin):
         prompt: dict[str, Any] = self.assemble(
             encoder_input_ids, encoder_attention_mask, input_ids, attention_mask
         )
+        kwargs = with_own_penalty(kwargs, self.generation_config)
         return super().generate(**prompt, **kwargs)  # type: ignore[misc]

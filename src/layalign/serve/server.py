@@ -44,6 +44,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     name: str | None = None,
+    dtype: str | None = None,
     api_key: str | None = None,
     allow_anyone: bool = False,
     limits: Limits | None = None,
@@ -59,6 +60,7 @@ def serve(
         host: Address to listen on.
         port: Port to listen on.
         name: What clients call the model; by default the last part of the checkpoint's name.
+        dtype: Arithmetic type of the models; see :func:`layalign.eval.loading.load_systems`.
         api_key: What clients have to show as a bearer token.
         allow_anyone: Listen to other machines without a key.
         limits: How much is done at once.
@@ -81,7 +83,7 @@ def serve(
         from layalign.eval.loading import load_systems
 
         weights = read_weights(checkpoint) if page else None
-        systems = load_systems(checkpoint)
+        systems = load_systems(checkpoint, dtype=dtype)
         name = name or Path(checkpoint).absolute().name
         server = make_server(
             systems,

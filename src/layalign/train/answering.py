@@ -14,7 +14,7 @@ from layalign.eval.translating import TranslatingSystem
 from layalign.model import LayAlignModel
 from layalign.processing import LayAlignProcessor
 from layalign.train.methods import MethodPlan
-from layalign.train.trainer import make_processor
+from layalign.train.trainer import text_processor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Answering:
         """The prompt that the language model was fine-tuned with, else that of the recipe."""
         template: str | None = read_finetune(Path(self.language_model)).get("prompt_template")
         if template is None:
-            settings = self.method.recipe.processor
-            made = make_processor(settings, self.language_model, self.language_model)
+            revision = self.loading["revision"]
+            made = text_processor(self.method.recipe, self.language_model, revision)
             template = made.prompt_template
         return with_question(template)

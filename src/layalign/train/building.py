@@ -11,6 +11,7 @@ from layalign.model import LayAlignModel
 from layalign.model.lexical import lexical_start
 from layalign.processing import LayAlignProcessor
 from layalign.train.batches import spread_different
+from layalign.train.progress import RunProgress
 from layalign.train.recipe import Recipe
 from layalign.train.trainer import make_processor
 
@@ -30,17 +31,20 @@ def build_composite(
         LayAlignError: A backbone or a tokenizer cannot be used, or they do not fit.
     """
     settings, options = recipe.model, dict(loading)
+    revisions = {
+        "encoder_revision": settings.encoder_revision,
+        "language_model_revision": options.pop("revision"),
+    }
     torch.manual_seed(recipe.seed)
     model = LayAlignModel.from_backbones(
         settings.encoder,
         language_model,
-        encoder_revision=settings.encoder_revision,
-        language_model_revision=options.pop("revision"),
+        **revisions,
         **options,
         **settings.config_fields(),
     )
     model.to(device)  # type: ignore[arg-type]
-    processor = make_processor(recipe.processor, settings.encoder, language_model)
+    processor = make_processor(recipe.processor, settings.encoder, language_model, **revisions)
     processor.check_model(model.config)
     return model, processor
 
@@ -50,8 +54,7 @@ def start_lexically(
     model: LayAlignModel,
     processor: LayAlignProcessor,
     english: Callable[[], Iterator[str]],
-    *,
-    progress: Callable[[int, int], None],
+    progress: RunProgress,
 ) -> float:
     """Warm up the adapter on the English that a recipe trains on.
 
@@ -60,7 +63,7 @@ def start_lexically(
         model: Its adapter is changed in place.
         processor: Of the model.
         english: Gives all English texts.
-        progress: Told how many updates are done, and how many there are.
+        progress: Told how much is done, as the phase ``lexical``.
 
     Returns:
         See :func:`~layalign.model.lexical.lexical_start`.
@@ -74,5 +77,5 @@ def start_lexically(
         batch_size=settings.batch_size,
         lr=settings.lr,
         seed=recipe.seed,
-        progress=progress,
+        progress=lambda done, total: progress("lexical", done / total, ""),
     )

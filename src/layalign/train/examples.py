@@ -14,6 +14,8 @@ from layalign.train.batches import to_learn
 from layalign.train.progress import RunProgress
 from layalign.train.recipe import DataRecipe, StageData
 
+_Parts = dict[str, Sequence[Example]]  # by stage
+
 _MANY = 10_000  # examples, of which reading takes a second or so
 
 
@@ -45,32 +47,33 @@ class RunExamples:
         self.stages = stages
         self.folder = folder
         self.progress = progress
-        self.train: dict[str, Sequence[Example]] = {}
-        self.dev: dict[str, Sequence[Example]] = {}
+        self.train: _Parts = {}
+        self.dev: _Parts = {}
         self.test: list[Example] = []
 
     @contextmanager
     def loaded(self) -> Iterator[None]:
         """Read everything, so that wrong paths show before anything takes long.
 
-        If that fails, or what is done inside, no file is left but those of an earlier session.
+        The main process reads; the others get the examples, or the files that they are in. If that
+        fails, or what is done inside, no file is left but those of an earlier session.
 
         Raises:
             LayAlignError: Data cannot be read or held, or test questions are trained on.
         """
         begun = processes.by_main(self.folder.exists)
         try:
-            with processes.main_first():
-                self._load()
+            self.test, self.train, self.dev = processes.by_main(self._read)
             yield
         except BaseException:
             if not begun:
                 self.discard()
             raise
 
-    def _load(self) -> None:
+    def _read(self) -> tuple[list[Example], _Parts, _Parts]:
         guard, reading = LeakGuard(), _Reading(self.progress)
-        self.test = list(chain.from_iterable(map(guard.test, self.settings.evaluation)))
+        test = list(chain.from_iterable(map(guard.test, self.settings.evaluation)))
+        trains, devs = {}, {}
         for name in self.stages:
             data: StageData = getattr(self.settings, name)
             train, dev = (
@@ -84,10 +87,11 @@ class RunExamples:
                     ("dev", map(iter_examples, data.dev)),
                 )
             )
-            self.train[name] = mix(train, data.mix) if data.mix else train
-            self.dev[name] = dev
+            trains[name] = mix(train, data.mix) if data.mix else train
+            devs[name] = dev
         reading.done()
         guard.settle(self.settings.on_leak)
+        return test, trains, devs
 
     def _tokenising(self, stage: str) -> Callable[[int, int], None] | None:
         progress = self.progress

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from layalign.train.record import Record
 
 BAD_UPDATES_FOLDER = "bad-updates"
+_REMEDY = "lower lr or gate_lr, or use dtype float32, in another output_dir"
 _MOST_SAVED = 10  # batches, so that a run that is bad all the time does not fill the disk
 
 _WINDOW = 100  # losses that a spike is measured against
@@ -123,29 +124,34 @@ def save_bad_update(
 
 
 def go_on_or_stop(
-    record: Record, figures: Mapping[str, float], saved: Path | None, *, limit: int
+    record: Record, figures: Mapping[str, float], saved: Path | None, *, limit: int | None
 ) -> None:
-    """Say that an update was not made.
+    """Say that an update was no good, and whether that is the end.
 
     Args:
         record: Of the stage; the update is in it.
         figures: ``update`` and those that may be no numbers.
         saved: Where its batch is.
-        limit: Stop at so many in a row.
+        limit: Stop at so many in a row; None if it has been made already, so that no weight is left
+            to go on with.
 
     Raises:
         TrainingError: There were so many.
     """
     what = ", ".join(f"{name} {value}" for name, value in figures.items())
-    message = f"{what}: this update was not made" + (f"; its batch is in {saved}" if saved else "")
+    made = "has spoilt the weights" if limit is None else "was not made"
+    message = f"{what}: this update {made}" + (f"; its batch is in {saved}" if saved else "")
+    if limit is None:
+        raise TrainingError(
+            f"{message}. Start again under DDP or FSDP2, which leave such updates out, or {_REMEDY}"
+        )
     row = bad_in_a_row(record.losses)
     if row < limit:
         logging.getLogger(__name__).warning(message)
         return
     raise TrainingError(
         f"{message}. It is number {row} in a row (max_bad_steps). Earlier checkpoints are intact: "
-        "resume if the machine was at fault; else lower lr or gate_lr, or use dtype float32, in "
-        "another output_dir"
+        f"resume if the machine was at fault; else {_REMEDY}"
     )
 
 

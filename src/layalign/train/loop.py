@@ -163,10 +163,9 @@ class TrainingLoop(Trainer):
         if self.is_deepspeed_enabled and self.record.usage.updates:
             refuse_to_resume(self.folder)
         take_from_main(self.learner, self.trained)
-        with processes.main_first():
-            for dataset in (self.train_set, self.dev_set):
-                if dataset is not None:
-                    dataset.prepare()
+        for dataset in (self.train_set, self.dev_set):
+            if dataset is not None:
+                dataset.prepare()
         with self.stop.held():
             if self._evaluation_is_due():
                 self.state.global_step = self.record.usage.updates
@@ -326,7 +325,7 @@ class TrainingLoop(Trainer):
         own = [{name: value.cpu() for name, value in b.items()} for b in self.update_batches]
         batches = [batch for step in zip(*processes.gather(own), strict=True) for batch in step]
         saved = processes.by_main(lambda: save_bad_update(self.folder, figures, batches, examples))
-        limit = 1 if self.is_deepspeed_enabled else self.stage.max_bad_steps
+        limit = None if self.is_deepspeed_enabled else self.stage.max_bad_steps
         go_on_or_stop(self.record, figures, saved, limit=limit)
 
     # Development set ---------------------------------------------------------------------------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ from layalign.train.status import StatusFile
 from layalign.train.stopping import StopRequest
 from layalign.train.summary import RunSummary
 from layalign.train.trainer import (
-    make_processor,
     processor_for,
+    text_processor,
     train_stage,
     with_lengths,
 )
@@ -71,6 +72,7 @@ from layalign.train.translations import with_translations
 # Removed in the end; nobody's own folder has these names.
 EXAMPLES_FOLDER = ".examples"
 UNDER_WAY = "-under-way"  # checkpoints of a stage of the language model
+LEXICAL_NAME = "lexical.json"
 
 
 def run_recipe(
@@ -234,9 +236,9 @@ class _Run:
     def _tune(self, name: str, target: Path) -> None:
         scratch = self._scratch(name)
         with self.phase(name), completed_by_main(target) as temporary:
-            made = make_processor(self.recipe.processor, self.language_model, self.language_model)
-            (train, dev), figures = self.texts(name)
             loading = self.loading()
+            made = text_processor(self.recipe, self.language_model, loading["revision"])
+            (train, dev), figures = self.texts(name)
             language_model = load_language_model(self.language_model, **loading)
             finetune_language_model(
                 language_model.to(self.device),  # type: ignore[arg-type]
@@ -293,18 +295,17 @@ class _Run:
 
     def lexical(self) -> None:
         """Warm up the adapter, unless a stage has already begun."""
-        begun = any(checkpoints(self.folder / name) for name in self.configs)
-        if self.recipe.model.init != "lexical" or begun:
+        if self.recipe.model.init != "lexical":
             return
-        with self.phase("lexical"):
-            error = start_lexically(
-                self.recipe,
-                self.model,
-                self.processor,
-                self.examples.english,
-                progress=lambda done, n: self.status.told("lexical", done / n, ""),
-            )
-        self.stages["lexical"] = {"relative_error": error}
+        kept = self.folder / LEXICAL_NAME
+        if not any(checkpoints(self.folder / name) for name in self.configs):
+            with self.phase("lexical"):
+                error = start_lexically(
+                    self.recipe, self.model, self.processor, self.examples.english, self.status.told
+                )
+            by_main(partial(write_json, kept, {"relative_error": error}))
+        with suppress(OSError, ValueError):  # it is only a figure
+            self.stages["lexical"] = by_main(lambda: json.loads(kept.read_bytes()))
 
     def train(self, name: str) -> None:
         """Train a stage; one that is finished is only loaded."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from layalign import processes
 from layalign.chat_format import chat_prompt_template
 from layalign.errors import ConfigError, TrainingError
+from layalign.model.backbones import check_encoder_length
 from layalign.model.checkpoint import load_trained, read_weights
 from layalign.processing import LENGTHS, LayAlignProcessor
 from layalign.train.batches import StageDataset
@@ -33,7 +34,7 @@ from layalign.train.stopping import StopRequest
 if TYPE_CHECKING:
     from layalign.data.example import Example
     from layalign.model import LayAlignModel
-    from layalign.train.recipe import ProcessorRecipe
+    from layalign.train.recipe import ProcessorRecipe, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +127,15 @@ def train_stage(
         TrainingError: The loss is not a number too often, a checkpoint cannot be written, or
             ``output_dir`` holds another run's checkpoints.
         CheckpointError: No checkpoint is whole, or it does not fit the model.
-        ConfigError: The checkpoints are of other settings.
+        ConfigError: The checkpoints are of other settings, or the encoder cannot read texts of
+            ``encoder_max_length``.
         StopError: ``stop`` was asked for. What was done is saved.
     """
     folder = Path(output_dir)
     checkpoint = find_checkpoint(folder, config, resume=resume)
     _check_dtype(model, config)
     stage_processor = processor_for(processor, config)
+    check_encoder_length(model.encoder, stage_processor.encoder_max_length)
     truncated = dict(processor.truncations)
     dev = StageDataset(dev_examples, stage_processor) if dev_examples else None
     with preserved_random_state(), activations_checkpointed(model.language_model, config):
@@ -219,7 +222,7 @@ def make_result(
 
 
 def make_processor(
-    settings: ProcessorRecipe, encoder: str, language_model: str
+    settings: ProcessorRecipe, encoder: str, language_model: str, **revisions: str | None
 ) -> LayAlignProcessor:
     """The processor of a recipe.
 
@@ -227,6 +230,7 @@ def make_processor(
         settings: Of the recipe.
         encoder: Folder or hub id of the encoder.
         language_model: Folder or hub id of the language model.
+        **revisions: Of :meth:`LayAlignProcessor.from_backbones`.
 
     Raises:
         ConfigError: A tokenizer cannot be loaded, or has no chat template where one is wanted.
@@ -234,12 +238,18 @@ def make_processor(
     values = dataclasses.asdict(settings)
     template, chat = values.pop("prompt_template"), values.pop("chat")
     system = values.pop("system")
-    made = LayAlignProcessor.from_backbones(encoder, language_model, **values)
+    made = LayAlignProcessor.from_backbones(encoder, language_model, **revisions, **values)
     if chat:
         template = chat_prompt_template(made.tokenizer, system=system)
     if template is not None:
         made.prompt_template = template
     return made
+
+
+def text_processor(recipe: Recipe, language_model: str, revision: str | None) -> LayAlignProcessor:
+    """The processor of a recipe for a language model alone; see :func:`make_processor`."""
+    revisions = {"encoder_revision": revision, "language_model_revision": revision}
+    return make_processor(recipe.processor, language_model, language_model, **revisions)
 
 
 def processor_for(processor: LayAlignProcessor, config: StageConfig) -> LayAlignProcessor:
