@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -98,21 +96,6 @@ def test_a_run_is_taken_up_another_way(
         shutil.rmtree(place) if place.is_dir() else place.unlink()
     train(folder, after, resume=True)
     assert_same(folder, runs["one process"])
-
-
-@pytest.mark.deep
-def test_all_are_told_to_end_and_save(runs: dict[str, Path], tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    process = start([WORKER, "stage", str(folder), json.dumps({"epochs": 2000})], processes=2)
-    while not (folder / "checkpoint-2").is_dir():
-        assert process.poll() is None, finish(process)
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)  # the launcher tells the others
-    finish(process)
-    newest = max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    assert damage(newest) is None
-    assert not list(folder.glob(".unfinished*"))
 
 
 def test_no_number_in_one_process_is_none_in_all(tmp_path: Path) -> None:
