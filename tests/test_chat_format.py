@@ -63,3 +63,12 @@ def test_a_format_without_system() -> None:
     tokenizer.chat_template = WITHOUT_SYSTEM
     found = continued(tokenizer, chat_prompt_template(tokenizer), HISTORY)
     assert found.count("user: ") == 3
+
+
+def test_a_prompt_is_the_same_on_every_day() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = (
+        "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}"
+        "{% endif %}Today is {{ date_string }}.\n" + FORMAT
+    )
+    assert chat_prompt_template(tokenizer).startswith("Today is 26 Jul 2024.\n")

@@ -16,6 +16,7 @@ QUESTION = "{question}"
 Turn = tuple[str, str]
 """What was asked, and what was answered."""
 
+_DAY = "26 Jul 2024"  # what Llama's own formats say where no clock is
 _MARK = "\ue000"  # of the private use area: in no template and in no text
 
 
@@ -52,8 +53,13 @@ def chat_prompt_template(
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
-    """Render a conversation up to where its next answer begins, without a BOS of the tokenizer."""
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    """Render a conversation up to where its next answer begins, without a BOS of the tokenizer.
+
+    Formats of Llama 3 state the date. Here it is the same one always: a checkpoint is asked as it
+    was trained.
+    """
+    options = {"add_generation_prompt": True, "date_string": _DAY}
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
     adds_bos = tokenizer.bos_token_id in tokenizer("", verbose=False)["input_ids"]
     return text.removeprefix(tokenizer.bos_token) if adds_bos else text
 
