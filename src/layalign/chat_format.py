@@ -58,8 +58,11 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str
     Formats of Llama 3 state the date. Here it is the same one always: a checkpoint is asked as it
     was trained.
     """
-    options = {"add_generation_prompt": True, "date_string": _DAY}
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False, **options))
+    text = str(
+        tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, date_string=_DAY
+        )
+    )
     adds_bos = tokenizer.bos_token_id in tokenizer("", verbose=False)["input_ids"]
     return text.removeprefix(tokenizer.bos_token) if adds_bos else text
 
