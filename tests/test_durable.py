@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from layalign.durable import damage, drop_unless_sealed, lock, rename_when_complete, seal
+from factories import make_language_model
+from layalign.durable import (
+    damage,
+    drop_unless_sealed,
+    let_others_read,
+    lock,
+    rename_when_complete,
+    seal,
+)
 from layalign.durable import replace_file as replace
 
 
@@ -94,6 +102,21 @@ def test_a_file_with_another_checksum_is_made_again(tmp_path: Path) -> None:
     file.write_bytes(b"killed before it was sealed")
     drop_unless_sealed(file)
     assert not file.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such modes")
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_weights_may_be_read_as_any_new_file(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        make_language_model().save_pretrained(tmp_path)
+        let_others_read(tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(
+        ("config.json", "generation_config.json", "model.safetensors"), 0o666 & ~umask
+    )
 
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:

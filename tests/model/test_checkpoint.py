@@ -92,6 +92,8 @@ def test_a_self_contained_folder_needs_nothing_else(
     model = LayAlignModel.from_pretrained(saved)
     expected = logits(model)
     model.save_pretrained(tmp_path / "whole", include_backbones=True)
+    modes = {path.stat().st_mode for path in (tmp_path / "whole").rglob("*") if path.is_file()}
+    assert len(modes) == 1
     for folder in backbones.values():
         Path(folder).rename(folder + "-gone")
     assert torch.equal(logits(LayAlignModel.from_pretrained(tmp_path / "whole")), expected)

@@ -174,11 +174,14 @@ def test_a_card_of_ones_own_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "README.md").read_text("utf-8") == "mine"
 
 
-def test_what_is_known_of_a_backbone(tmp_path: Path) -> None:
+def test_what_is_known_of_a_backbone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     known = find_backbone("smollm2-135m-instruct")
     assert (known.hub_id, known.licence) == ("HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0")
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# Text\n", "utf-8")
     assert find_backbone(str(tmp_path)) == (tmp_path.name, None, None, "mit")
+    (tmp_path / "README.md").write_text("# Text without a head\n", "utf-8")
+    assert find_backbone(str(tmp_path)).licence is None
+    assert not caplog.records
     (tmp_path / "README.md").write_text("---\nlicense: [\n---\n", "utf-8")
     assert find_backbone(str(tmp_path)).licence is None
     assert find_backbone("some/model", "abc") == ("some/model", "some/model", "abc", None)

@@ -94,6 +94,7 @@ def test_saved_as_an_ordinary_folder(new_language_model, processor, examples, tm
         torch.testing.assert_close(parameter, language_model.get_parameter(name))
     assert AutoTokenizer.from_pretrained(tmp_path).bos_token == "<s>"
     assert not list(tmp_path.glob("checkpoint-*"))
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1  # for others to read
 
 
 def test_a_lora_learns_and_is_merged(new_language_model, processor, examples, tmp_path):
@@ -113,6 +114,7 @@ def test_a_lora_learns_and_is_merged(new_language_model, processor, examples, tm
     for name, parameter in loaded.named_parameters():
         torch.testing.assert_close(parameter, after[name])
     assert AutoTokenizer.from_pretrained(tmp_path / "lora").bos_token == "<s>"
+    assert len({path.stat().st_mode for path in (tmp_path / "lora").iterdir()}) == 1
     stored = sum(file.stat().st_size for file in (tmp_path / "lora").glob("*.safetensors"))
     assert stored < sum(p.numel() * 4 for p in after.values())
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from pathlib import Path
 from typing import Any
 
 
@@ -43,7 +45,6 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error("--private needs --push-to-hub")
     import torch
 
-    from layalign.model.hub import upload
     from layalign.publishing import export
 
     folder = export(
@@ -57,5 +58,19 @@ def run(args: argparse.Namespace) -> int:
     )
     print(folder)
     if args.push_to_hub is not None:
-        print(upload(folder, args.push_to_hub, private=args.private or None))
+        print(_upload(folder, args.push_to_hub, private=args.private))
     return 0
+
+
+def _upload(folder: Path, repo_id: str, *, private: bool) -> str:
+    """Upload the folder; if that fails, say how it is done without writing the folder again."""
+    from layalign.errors import CheckpointError
+    from layalign.model.hub import upload
+
+    try:
+        return upload(folder, repo_id, private=private or None)
+    except CheckpointError as error:
+        again = shlex.join(
+            ["hf", "upload", repo_id, str(folder), *(["--private"] if private else [])]
+        )
+        raise CheckpointError(f"{error}; {folder} is complete: upload it with {again}") from error

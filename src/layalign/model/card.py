@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData, metadata_load
 
 from layalign.embedded.registry import MODELS
 from layalign.model.config import LayAlignConfig
@@ -57,7 +57,7 @@ def find_backbone(
 def _licence(readme: Path) -> str | None:
     """The licence in the head of a model card."""
     try:
-        data = ModelCard.load(readme).data
+        data = metadata_load(readme) or {}
     except (OSError, ValueError, yaml.YAMLError):
         return None
     found = data.get("license_name") or data.get("license")

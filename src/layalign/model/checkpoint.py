@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from layalign.durable import replace_file
+from layalign.durable import let_others_read, replace_file
 from layalign.embedded import shipped_checkpoints
 from layalign.errors import CheckpointError, ConfigError, reason
 from layalign.model.backbones import load_backbones
@@ -25,6 +25,7 @@ from layalign.model.fingerprint import checksum, fingerprint, fingerprint_of
 from layalign.model.hub import download
 from layalign.model.lora import own_parameters, own_weights
 from layalign.model.parts import count_by_part
+from layalign.model.pretrained import refuse_kernels
 
 if TYPE_CHECKING:
     from layalign.model.composite import LayAlignModel
@@ -69,10 +70,7 @@ def save(
     target.mkdir(parents=True, exist_ok=True)
     state = model.state_dict() if state_dict is None else state_dict
     trained = {key: state[key].detach().contiguous() for key in model.trainable_names()}
-    # Not `save_file`: the file that it creates can be read by its owner alone.
-    # One entry: several would come in another order every time, and the file be another one.
-    metadata = {_CHECKSUM: checksum(trained)}
-    replace_file(target / WEIGHTS_NAME, serialise(trained, metadata=metadata))
+    write_weights(target / WEIGHTS_NAME, trained)
     model.config.architectures = [type(model).__name__]
     config = copy.copy(model.config)
     if include_backbones:
@@ -88,12 +86,14 @@ def save(
 
 
 def _save_backbones(model: LayAlignModel, target: Path) -> dict[str, str]:
-    """Write both; return their fingerprints, of a language model with its LoRA merged a new one."""
+    """Write both; return the fingerprints of what is written, which may be merged or cast."""
     model.encoder.save_pretrained(target / ENCODER_FOLDER)
     model.language_model.save_pretrained(
         target / LANGUAGE_MODEL_FOLDER,
         state_dict=own_weights(model.language_model) if model.config.lora else None,
     )
+    for name in (ENCODER_FOLDER, LANGUAGE_MODEL_FOLDER):
+        let_others_read(target / name)
     own = sorted(own_parameters(model.language_model))
     return {"encoder": fingerprint(model.encoder), "language_model": fingerprint_of(own)}
 
@@ -131,7 +131,10 @@ def load(
         CheckpointError: A file is missing or damaged, or does not fit the backbones.
     """
     folder = find_folder(name_or_path, revision)
-    config = config or read_config(folder)
+    if config is None:
+        config = read_config(folder)
+    else:
+        refuse_kernels(config, folder)
     trained = read_weights(folder)
     places = backbone_places(folder, config)
     encoder, language_model, fingerprints = load_backbones(
@@ -193,18 +196,20 @@ def read_config(folder: Path) -> LayAlignConfig:
     """Read the configuration of a checkpoint folder.
 
     Raises:
+        BackboneError: It names a kernel of the Hub.
         CheckpointError: It is damaged, or its settings are not valid.
     """
     try:
         config = LayAlignConfig.from_pretrained(folder)
         if config.text_config is None:
             raise ConfigError("text_config is missing")
-        return config
     except Exception as error:  # the two inside check their fields with errors of every kind
         raise CheckpointError(
             f"{folder / 'config.json'} is damaged or of another version ({reason(error)}); copy "
             "it again or use an earlier checkpoint"
         ) from error
+    refuse_kernels(config, folder)
+    return config
 
 
 def _read_generation_config(folder: Path) -> GenerationConfig:
@@ -215,6 +220,19 @@ def _read_generation_config(folder: Path) -> GenerationConfig:
             f"{folder / GENERATION_CONFIG_NAME} is damaged ({reason(error)}); copy it again, or "
             "delete it to generate as the language model's own says"
         ) from error
+
+
+def write_weights(file: Path, trained: Mapping[str, Tensor]) -> None:
+    """Write trained parameters, and a checksum of every bit for :func:`read_weights`.
+
+    Args:
+        file: Written under a temporary name first.
+        trained: By name; each contiguous.
+    """
+    # Not `save_file`: the file that it creates can be read by its owner alone.
+    # One entry: several would come in another order every time, and the file be another one.
+    metadata = {_CHECKSUM: checksum(trained)}
+    replace_file(file, serialise(dict(trained), metadata=metadata))
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ def load_config(name_or_path: str, role: str, revision: str | None = None) -> Pr
         revision: Hub revision.
 
     Raises:
-        BackboneError: There is none, or it is not valid.
+        BackboneError: There is none, it is not valid, or it names a kernel of the Hub.
     """
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
@@ -38,16 +38,44 @@ def load_config(name_or_path: str, role: str, revision: str | None = None) -> Pr
             f"cannot load the {role} {name_or_path!r}: {why}; expected a folder with "
             "config.json and weights, or a Hugging Face model id"
         ) from error
+    refuse_kernels(config, name_or_path)
     return config
 
 
-def load_model(model_class: Any, name_or_path: str, role: str, **kwargs: Any) -> PreTrainedModel:
+def refuse_kernels(config: PreTrainedConfig, place: object) -> None:
+    """Refuse a stranger's configuration by which transformers would fetch code and run it.
+
+    Attention of a name like ``user/kernel`` comes from the Hub. Whoever loads a model may ask for
+    it with ``attn_implementation``, the model itself may not.
+
+    Args:
+        config: As it was stored.
+        place: What to call it in errors.
+
+    Raises:
+        BackboneError: It, or a configuration inside it, names such attention.
+    """
+    name = str(config._attn_implementation)
+    if "/" in name:
+        raise BackboneError(
+            f"the config.json of {str(place)!r} asks for the attention implementation {name!r}, "
+            "which is code from the Hub and is not run; take attn_implementation out of it"
+        )
+    for inner in config.sub_configs:
+        if isinstance(found := getattr(config, inner, None), PreTrainedConfig):
+            refuse_kernels(found, place)
+
+
+def load_model(
+    model_class: Any, name_or_path: str, role: str, *, config: PreTrainedConfig, **kwargs: Any
+) -> PreTrainedModel:
     """Load the weights of a model, all of them.
 
     Args:
         model_class: One of transformers'.
         name_or_path: Local folder, hub id or name of an embedded model.
         role: What the model is to be, for errors.
+        config: From :func:`load_config`.
         **kwargs: Of the class's ``from_pretrained``.
 
     Raises:
@@ -59,7 +87,7 @@ def load_model(model_class: Any, name_or_path: str, role: str, **kwargs: Any) ->
         read_index(index)
     try:
         model, info = model_class.from_pretrained(
-            place, trust_remote_code=False, output_loading_info=True, **kwargs
+            place, config=config, trust_remote_code=False, output_loading_info=True, **kwargs
         )
     except pickle.UnpicklingError as error:
         raise BackboneError(

@@ -7,7 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import metadata_load, metadata_save
+from yaml import YAMLError
+
 from layalign.data import check_language, language_name
+from layalign.errors import ConfigError, reason
 from layalign.eval.export import markdown_table
 from layalign.eval.run_folder import RECIPE_NAME, SUMMARY_NAME
 from layalign.model import LayAlignConfig
@@ -22,15 +26,20 @@ def write_card(source: Path, target: Path, *, name: str, licence: str | None) ->
     """Write the card of a checkpoint.
 
     Args:
-        source: The checkpoint as it was made: a run's folder, or one that has a card already, which
-            is then copied.
+        source: The checkpoint as it was made: a run's folder, or one that has a card already. If
+            that is another than ``save_pretrained`` writes, its text is kept.
         target: The checkpoint as it is given away.
         name: What it is loaded by.
         licence: Of the trained parameters.
+
+    Raises:
+        ConfigError: A licence cannot be put into the card that is there.
     """
     summary = source / SUMMARY_NAME
-    if (source / CARD_NAME).is_file() and not summary.is_file():
+    if not summary.is_file() and _has_own_card(source):
         shutil.copyfile(source / CARD_NAME, target / CARD_NAME)
+        if licence is not None:
+            _set_licence(target / CARD_NAME, licence)
         return
     recipe = read_yaml(source / RECIPE_NAME) if (source / RECIPE_NAME).is_file() else {}
     evaluation = (RunSummary.load(summary).evaluation if summary.is_file() else None) or {}
@@ -51,6 +60,30 @@ def write_card(source: Path, target: Path, *, name: str, licence: str | None) ->
         sections={title: text for title, text in sections.items() if text},
     )
     (target / CARD_NAME).write_text(text, encoding="utf-8")
+
+
+def _has_own_card(source: Path) -> bool:
+    """Whether there is a card, and it is not just as :func:`make_card` writes it for a model."""
+    if not (source / CARD_NAME).is_file():
+        return False
+    text = (source / CARD_NAME).read_text(encoding="utf-8", errors="replace")
+    name = text.partition('from_pretrained("')[2].partition('"')[0]
+    parts = count_by_part(read_weights(source).items())
+    return text != make_card(LayAlignConfig.from_pretrained(source), parts, name=name)
+
+
+def _set_licence(card: Path, licence: str) -> None:
+    """Change the licence in the head of a card; its text stays as it is."""
+    try:
+        head = metadata_load(card) or {}
+    except (ValueError, YAMLError) as error:
+        raise ConfigError(
+            f"the licence cannot be put into the checkpoint's own {CARD_NAME}: its head is not "
+            f"readable ({reason(error)}); mend the head, or write the licence there by hand"
+        ) from error
+    for key in ("license_name", "license_link"):  # of another one
+        head.pop(key, None)
+    metadata_save(card, {**head, "license": licence})
 
 
 def _trained_languages(recipe: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[str]:
@@ -85,12 +118,20 @@ def _data(recipe: Mapping[str, Any], languages: list[str]) -> str:
 
 def _source(source: Mapping[str, Any]) -> str:
     """What it is called, without a place on somebody's disk."""
-    place = source.get("name") or source.get("hub") or Path(source["path"]).name
+    hub = source.get("hub")
+    place = source.get("name") or (_short(hub) if hub else Path(source["path"]).name)
     details = [source.get(key) for key in ("format", "subset", "split")]
     tags = source.get("languages") or [source.get("language")]
     limit = source.get("limit")
     parts = [*details, " ".join(filter(None, tags)), limit and f"at most {limit} a language"]
     return ", ".join([f"`{place}`", *(str(part) for part in parts if part)])
+
+
+def _short(hub: str) -> str:
+    """A hub id as it is, and of a folder the last part."""
+    path = Path(hub).expanduser()
+    is_hub_id = hub.count("/") <= 1 and not path.is_absolute()
+    return hub if is_hub_id else path.name
 
 
 def _results(recipe: Mapping[str, Any], evaluation: Mapping[str, Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
+from torch import Tensor
 
 from layalign.errors import ConfigError
 from layalign.eval.run_folder import RECIPE_NAME
@@ -23,6 +25,8 @@ from layalign.model.checkpoint import (
     WEIGHTS_NAME,
     backbone_places,
     find_folder,
+    read_weights,
+    write_weights,
 )
 from layalign.model.lora import lora_base, merge_lora
 from layalign.model.tokenizers import ENCODER_TOKENIZER_FOLDER, TOKENIZER_FOLDER
@@ -35,8 +39,9 @@ _FILES = ("config.json", "generation_config.json", WEIGHTS_NAME, CONFIG_NAME)
 # Settings that may be paths.
 _PLACES = (
     *("_name_or_path", "encoder", "language_model", "translator"),
-    *("path", "target_path", "output_dir"),
+    *("path", "target_path", "hub", "output_dir"),
 )
+_PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _FOLDERS = (LANGUAGE_MODEL_FOLDER, TOKENIZER_FOLDER, ENCODER_TOKENIZER_FOLDER)
 
 
@@ -61,34 +66,48 @@ def export(
             model's weights. The bare language model is then the one with it.
         dtype: Type of the numbers written; as they are by default.
         name: What the card says to load it by, such as a hub id; by default ``folder``'s own name.
-        licence: Of the trained parameters, as the Hub names it.
+        licence: Of the trained parameters, as the Hub names it. It goes into the head of a card
+            that was written by hand, too.
 
     Returns:
         The folder.
 
     Raises:
         ConfigError: ``folder`` holds something, or there is nothing to merge, or a backbone is only
-            on this machine.
-        CheckpointError: The checkpoint cannot be used.
+            on this machine, or numbers do not fit ``dtype``.
+        CheckpointError: The checkpoint cannot be used. Nothing is left of ``folder`` then, as with
+            every error.
     """
     source, target = find_folder(checkpoint, files=_FILES), Path(folder)
     config = LayAlignConfig.from_pretrained(source)
     _check_merge(config, merge=merge, backbones=backbones)
     if not backbones:
         _check_places(source, config)
+        _check_lora(source, dtype)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{target} is there and not empty; choose a new folder")
-    target.mkdir(parents=True, exist_ok=True)
-    if backbones:
-        _write_whole(source, target, merge=merge, dtype=dtype)
-    else:
-        _copy(source, target)
-    if dtype is not None:
-        for place in (target / WEIGHTS_NAME, target / LANGUAGE_MODEL_FOLDER / LORA_WEIGHTS_NAME):
-            _cast(place, dtype)
-    _copy_settings(source, target, config)
-    write_card(source, target, name=name or target.name, licence=licence)
+    with _new_folder(target):
+        if backbones:
+            _write_whole(source, target, merge=merge, dtype=dtype)
+        else:
+            _copy(source, target, dtype)
+        _copy_settings(source, target, config)
+        write_card(source, target, name=name or target.name, licence=licence)
     return target
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[None]:
+    """Create a folder, and leave nothing in it if what fills it fails."""
+    was_there = target.exists()
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        if was_there:
+            target.mkdir(exist_ok=True)
+        raise
 
 
 def _check_merge(config: LayAlignConfig, *, merge: bool, backbones: bool) -> None:
@@ -114,30 +133,59 @@ def _check_places(source: Path, config: LayAlignConfig) -> None:
             )
 
 
+def _check_lora(source: Path, dtype: torch.dtype | None) -> None:
+    """Refuse to cast a LoRA that the checkpoint would then not recognise.
+
+    A fingerprint is that of numbers rounded to bfloat16, which float16 rounds otherwise.
+    """
+    if dtype == torch.float16 and (source / LANGUAGE_MODEL_FOLDER / LORA_WEIGHTS_NAME).is_file():
+        raise ConfigError(
+            "the language model of this checkpoint is a LoRA, which would not be recognised in "
+            "float16; choose bfloat16, or put the backbones inside (--backbones)"
+        )
+
+
 def _write_whole(source: Path, target: Path, *, merge: bool, dtype: torch.dtype | None) -> None:
-    model = LayAlignModel.from_pretrained(source, dtype=dtype)
+    model = LayAlignModel.from_pretrained(source)  # as stored, or it is not recognised in float16
     if merge:
         merge_lora(model.language_model)
         model.config.lora = None
+    if dtype is not None:
+        for name, parameter in model.named_parameters():
+            parameter.data = _cast(name, parameter.data, dtype)
+        model.config.text_config.dtype = dtype  # which a GPU loads backbones in
     model.save_pretrained(target, include_backbones=True)
     LayAlignProcessor.from_pretrained(source).save_pretrained(target)
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, dtype: torch.dtype | None) -> None:
     for name in _FILES:
         shutil.copyfile(source / name, target / name)
     for name in _FOLDERS:
         if (source / name).is_dir():
-            shutil.copytree(source / name, target / name)
+            # Without the files' modes: weights may be their owner's alone.
+            shutil.copytree(source / name, target / name, copy_function=shutil.copyfile)
+    if dtype is not None:
+        write_weights(target / WEIGHTS_NAME, _cast_all(read_weights(source), dtype))
+        lora = target / LANGUAGE_MODEL_FOLDER / LORA_WEIGHTS_NAME
+        if lora.is_file():
+            state = _cast_all(load_file(lora), dtype)
+            lora.write_bytes(serialise(state, metadata={"format": "pt"}))
 
 
-def _cast(file: Path, dtype: torch.dtype) -> None:
-    if file.is_file():
-        state = {
-            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-            for name, tensor in load_file(file).items()
-        }
-        file.write_bytes(serialise(state, metadata={"format": "pt"}))
+def _cast_all(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: _cast(name, weight, dtype) for name, weight in weights.items()}
+
+
+def _cast(name: str, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Change the type of a weight, unless it is quantised."""
+    if weight.dtype not in _PLAIN:
+        return weight
+    cast = weight.to(dtype)
+    if not cast.isfinite().all():
+        kind = str(dtype).removeprefix("torch.")
+        raise ConfigError(f"{name} has numbers too large for {kind}; choose bfloat16 or float32")
+    return cast
 
 
 def _copy_settings(source: Path, target: Path, config: LayAlignConfig) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from layalign import processes
+from layalign.durable import let_others_read
 from layalign.eval.report import write_json
 from layalign.eval.run_folder import FINETUNE_NAME
 from layalign.model.checkpoint import WEIGHTS_NAME, load_trained, read_weights
@@ -137,6 +138,7 @@ def finetune_language_model(
     if output_dir is not None:
         _save(learner, Path(output_dir), is_lora=is_lora, dtype=found)
         if processes.is_main():
+            let_others_read(Path(output_dir))
             tokenizer.save_pretrained(output_dir)
             left = {"prompt_template": processor.prompt_template, **result.to_dict(), **figures}
             write_json(Path(output_dir) / FINETUNE_NAME, left)
@@ -149,6 +151,7 @@ def finetune_language_model(
 def _save_trained(folder: Path, weights: dict[str, Tensor]) -> None:
     contiguous = {name: weight.contiguous() for name, weight in weights.items()}
     save_file(contiguous, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    let_others_read(folder)
 
 
 def _save(learner: Any, folder: Path, *, is_lora: bool, dtype: torch.dtype) -> None:
