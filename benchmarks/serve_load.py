@@ -137,9 +137,9 @@ def vanish(url: str) -> str:
 
 
 def stall(url: str) -> str:
-    """Send half a request, or read nothing of a stream, for a while."""
-    half = post(_body())[:-5] if random.random() < 0.5 else post(_body(stream=True))
-    with connect(url, half):
+    """Send nothing, half a head or half a request, or read nothing of a stream, for a while."""
+    whole = post(_body())
+    with connect(url, random.choice([b"", whole[:40], whole[:-5], post(_body(stream=True))])):
         time.sleep(3)
     return "stalled"
 

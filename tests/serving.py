@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import queue
 import random
 import socket
@@ -24,6 +26,8 @@ from layalign.serve.server import make_server, url
 Systems = dict[str, BatchedSystem]
 WAIT = 60  # seconds; only how soon a hanging test fails
 NAME = "tiny"
+QUESTION = "ana mayai nne tatu"
+MESSAGES = [{"role": "user", "content": QUESTION}]
 GATE = 0.1
 """Small enough that the answer depends on both the encoder's text and the language model's."""
 
@@ -148,3 +152,42 @@ class LiveServer:
         """What answers."""
         engine: Engine = self.server.config.app.app.state.service.engine
         return engine
+
+
+def ask_client(client: Any, **settings: Any) -> Any:
+    """A conversation with OpenAI's client."""
+    settings = {"model": NAME, "messages": MESSAGES, "max_tokens": 5, **settings}
+    return client.chat.completions.create(**settings)
+
+
+def send(server: LiveServer, body: Any, path: str = "/v1/chat/completions", **headers: str) -> Any:
+    """A request by hand; gives status and decoded body."""
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", **headers}
+    connection.request("POST", path, data, headers)
+    response = connection.getresponse()
+    found = json.loads(response.read())
+    connection.close()
+    return response.status, found
+
+
+def get(server: LiveServer, path: str, **headers: str) -> tuple[int, str]:
+    """The same without a body; gives status and text."""
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+    connection.request("GET", path, headers=headers)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def connect(server: LiveServer, body: dict[str, Any]) -> socket.socket:
+    """Send a request and leave the answer to the caller."""
+    data = json.dumps(body).encode()
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+    head += f"\r\nContent-Length: {len(data)}"
+    host, port = server.url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(f"{head}\r\n\r\n".encode() + data)
+    return connection

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,23 @@ import pytest
 from layalign.eval.systems import BARE, LAYALIGN
 from layalign.serve.engine import Limits
 from layalign.serve.prompts import Reader
-from serving import NAME, LiveServer, held, live_server, make_tiny_systems, offline, until
+from serving import (
+    MESSAGES,
+    NAME,
+    QUESTION,
+    LiveServer,
+    ask_client,
+    connect,
+    get,
+    held,
+    live_server,
+    make_tiny_systems,
+    offline,
+    send,
+    until,
+)
 
 openai = pytest.importorskip("openai")
-
-QUESTION = "ana mayai nne tatu"
-MESSAGES = [{"role": "user", "content": QUESTION}]
 
 
 @pytest.fixture(scope="module")
@@ -37,32 +48,6 @@ def client(server: LiveServer) -> Iterator[Any]:
         yield client
 
 
-def ask(client: Any, **settings: Any) -> Any:
-    settings = {"model": NAME, "messages": MESSAGES, "max_tokens": 5, **settings}
-    return client.chat.completions.create(**settings)
-
-
-def send(server: LiveServer, body: Any, path: str = "/v1/chat/completions", **headers: str) -> Any:
-    """A request by hand; gives status and decoded body."""
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json", **headers}
-    connection.request("POST", path, data, headers)
-    response = connection.getresponse()
-    found = json.loads(response.read())
-    connection.close()
-    return response.status, found
-
-
-def get(server: LiveServer, path: str, **headers: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
-    connection.request("GET", path, headers=headers)
-    response = connection.getresponse()
-    text = response.read().decode()
-    connection.close()
-    return response.status, text
-
-
 def test_models(client: Any) -> None:
     assert [model.id for model in client.models.list()] == [NAME, f"{NAME}-bare"]
     assert client.models.retrieve(f"{NAME}-bare").id == f"{NAME}-bare"
@@ -72,22 +57,22 @@ def test_models(client: Any) -> None:
 
 def test_chat_is_offline_generation(client: Any, server: LiveServer) -> None:
     systems = server.engine.systems
-    found = ask(client)
+    found = ask_client(client)
     assert [found.choices[0].message.content] == offline(systems[LAYALIGN], [QUESTION], 5)
     assert found.choices[0].finish_reason == "length"
     assert found.usage.completion_tokens == 5
     assert found.usage.total_tokens == found.usage.prompt_tokens + 5
     (bare,) = offline(systems[BARE], [QUESTION], 5)
-    assert ask(client, model=f"{NAME}-bare").choices[0].message.content == bare
-    assert ask(client, extra_body={"layalign": "off"}).choices[0].message.content == bare
+    assert ask_client(client, model=f"{NAME}-bare").choices[0].message.content == bare
+    assert ask_client(client, extra_body={"layalign": "off"}).choices[0].message.content == bare
     assert bare != found.choices[0].message.content
 
 
 def test_stream_is_the_answer_in_pieces(client: Any) -> None:
-    whole = ask(client, logprobs=True, top_logprobs=2)
+    whole = ask_client(client, logprobs=True, top_logprobs=2)
     options = {"include_usage": True}
     settings = {"logprobs": True, "top_logprobs": 2, "stream": True, "stream_options": options}
-    *chunks, last = list(ask(client, **settings))
+    *chunks, last = list(ask_client(client, **settings))
     assert chunks[0].choices[0].delta.role == "assistant"
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text == whole.choices[0].message.content
@@ -102,14 +87,14 @@ def test_stream_is_the_answer_in_pieces(client: Any) -> None:
 
 def test_several_answers(client: Any) -> None:
     settings = {"n": 3, "temperature": 1.5, "seed": 4}
-    found = ask(client, **settings)
+    found = ask_client(client, **settings)
     texts = [choice.message.content for choice in found.choices]
     assert [choice.index for choice in found.choices] == [0, 1, 2]
     assert len(set(texts)) > 1
-    assert found.usage.prompt_tokens == ask(client).usage.prompt_tokens
+    assert found.usage.prompt_tokens == ask_client(client).usage.prompt_tokens
     assert found.usage.completion_tokens == 15
     streamed = ["", "", ""]
-    for chunk in ask(client, stream=True, **settings):
+    for chunk in ask_client(client, stream=True, **settings):
         streamed[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
     assert streamed == texts
 
@@ -137,7 +122,7 @@ def test_completions(client: Any) -> None:
 
 def test_the_encoder_may_read_something_else(client: Any) -> None:
     found = [
-        ask(client, logprobs=True, extra_body=extra).choices[0].logprobs.content[0].logprob
+        ask_client(client, logprobs=True, extra_body=extra).choices[0].logprobs.content[0].logprob
         for extra in ({}, {"language": "sw"}, {"encoder_text": QUESTION}, {"encoder_text": "nne"})
     ]
     assert found[0] == pytest.approx(found[1], abs=1e-4)
@@ -162,6 +147,23 @@ def test_the_encoder_may_read_something_else(client: Any) -> None:
         ({"logprobs": True, "top_logprobs": 21}, "logprobs is 21"),
         ({"top_logprobs": 2}, "without logprobs"),
         ({"frequency_penalty": 0.5}, "frequency_penalty is not supported"),
+        ({"tools": [{"type": "function"}]}, "tools is not supported; leave it out"),
+        ({"response_format": {"type": "json_object"}}, "response_format is not supported"),
+        ({"best_of": 2}, "best_of is not supported"),
+        ({"store": True}, "store is not supported"),
+        ({"temprature": None}, "did you mean 'temperature'"),
+        ({"messages": None}, "messages is missing"),
+        ({"messages": [1]}, "messages[0] is 1; expected a mapping"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0]: content is missing"),
+        ({"messages": [{"role": "user"}]}, "messages[0]: content is missing"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}, *MESSAGES]},
+            "messages[0].tool_calls is not supported",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "a", "rating": None}, *MESSAGES]},
+            "unknown key 'messages[0].rating'",
+        ),
         ({"stream_options": {}}, "without stream"),
         ({"temprature": 1}, "did you mean 'temperature'"),
         ({"messages": []}, "the last message is not the user's"),
@@ -256,13 +258,13 @@ def test_other_paths_and_hosts(server: LiveServer) -> None:
 
 def test_a_full_server_says_when_to_come_back(server: LiveServer, client: Any) -> None:
     with held(server.engine):
-        stream = ask(client, n=6, stream=True)
+        stream = ask_client(client, n=6, stream=True)
         with pytest.raises(openai.RateLimitError) as refused:
-            ask(client)
+            ask_client(client)
         assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
         assert json.loads(get(server, "/health")[1])["waiting"] == 6
     assert sum(chunk.choices[0].finish_reason == "length" for chunk in stream) == 6
-    assert ask(client).choices
+    assert ask_client(client).choices
     assert "layalign_turned_away_total 1.0" in get(server, "/metrics")[1]
 
 
@@ -288,22 +290,11 @@ def test_a_client_that_vanishes_in_the_middle(server: LiveServer) -> None:
     until(lambda: engine.running == engine.waiting == 0)
 
 
-def connect(server: LiveServer, body: dict[str, Any]) -> socket.socket:
-    """Send a request and leave the answer to the caller."""
-    data = json.dumps(body).encode()
-    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
-    head += f"\r\nContent-Length: {len(data)}"
-    host, port = server.url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)))
-    connection.sendall(f"{head}\r\n\r\n".encode() + data)
-    return connection
-
-
 def test_answers_that_take_too_long() -> None:
     with live_server(make_tiny_systems(), Limits(timeout=0.05)) as server:
         with held(server.engine):
             client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0)
-            stream = ask(client, stream=True)
+            stream = ask_client(client, stream=True)
             found: list[Any] = []
             body = {"messages": MESSAGES}
             thread = threading.Thread(target=lambda: found.append(send(server, body)))
@@ -318,6 +309,21 @@ def test_answers_that_take_too_long() -> None:
     assert (status, error["error"]["type"]) == (504, "timeout")
 
 
+def test_late_answers_are_not_asked_for_again() -> None:
+    """OpenAI's client asks twice more whenever a server fails, unless it is told not to."""
+    with live_server(make_tiny_systems(), Limits(timeout=0.05)) as server:
+        engine = server.engine
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=2)
+        with client, ThreadPoolExecutor(1) as pool:
+            with held(engine):
+                asked = pool.submit(ask_client, client)
+                until(lambda: engine.waiting == 1)
+                time.sleep(0.1)
+            with pytest.raises(openai.InternalServerError, match="longer than the server allows"):
+                asked.result()
+        assert 'layalign_answers_total{reason="timeout"} 2.0' in get(server, "/metrics")[1]
+
+
 def test_key() -> None:
     with live_server(make_tiny_systems(), api_key="secret") as locked:
         assert get(locked, "/health")[0] == 200
@@ -327,14 +333,14 @@ def test_key() -> None:
             assert get(locked, path, Authorization="Bearer secret")[0] == 200
         client = openai.OpenAI(base_url=f"{locked.url}/v1", api_key="wrong", max_retries=0)
         with client, pytest.raises(openai.AuthenticationError):
-            ask(client)
+            ask_client(client)
 
 
 def test_a_server_that_stops_finishes_its_answers() -> None:
     with live_server(make_tiny_systems()) as stopping:
         client = openai.OpenAI(base_url=f"{stopping.url}/v1", api_key="any", max_retries=0)
         with held(stopping.engine):
-            stream = ask(client, stream=True, max_tokens=40)
+            stream = ask_client(client, stream=True, max_tokens=40)
             stopping.server.should_exit = True
         chunks = list(stream)
         client.close()
@@ -351,7 +357,7 @@ def test_the_documented_client(server: LiveServer, capsys: pytest.CaptureFixture
 
 
 def test_figures(server: LiveServer, client: Any) -> None:
-    ask(client)
+    ask_client(client)
     text = get(server, "/metrics")[1]
     assert 'layalign_answers_total{reason="length"}' in text
     assert "layalign_running 0.0" in text

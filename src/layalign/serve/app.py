@@ -25,7 +25,6 @@ from starlette.requests import ClientDisconnect
 from layalign.analysis.weights import Weights
 from layalign.errors import ConfigError, LayAlignError
 from layalign.eval.systems import BARE, LAYALIGN, LayAlignSystem
-from layalign.fields import from_mapping
 from layalign.serve.engine import ClosingError, Engine, QueueFullError
 from layalign.serve.guards import TooLargeError
 from layalign.serve.insight import insight
@@ -41,9 +40,8 @@ from layalign.serve.replies import (
     error_json,
     usage_of,
 )
-from layalign.serve.schema import AnyRequest, ChatRequest, CompletionRequest
+from layalign.serve.schema import AnyRequest, ChatRequest, CompletionRequest, T, read_request
 
-T = TypeVar("T", bound=AnyRequest)
 V = TypeVar("V")
 router = APIRouter()
 demo = APIRouter()
@@ -258,8 +256,15 @@ async def _whole(request: Request, pending: Pending, reply: Reply, n: int) -> Re
         return Response(status_code=LEFT)
     for pieces in answers:
         if pieces[-1].error:
-            return JSONResponse(_error_of(pieces[-1]), 504 if _is_late(pieces[-1]) else 500)
+            return _given_up(pieces[-1])
     return JSONResponse(reply.whole(answers, usage_of(pending.jobs, n=n)))
+
+
+def _given_up(last: Piece) -> JSONResponse:
+    """An answer that failed; of one that took too long, clients would ask for the same again."""
+    if _is_late(last):
+        return JSONResponse(_error_of(last), 504, headers={"x-should-retry": "false"})
+    return JSONResponse(_error_of(last), 500)
 
 
 async def _unless_gone(request: Request, wanted: Awaitable[V]) -> V | None:
@@ -298,7 +303,7 @@ async def _body(request: Request, kind: type[T]) -> T:
         raise ConfigError(f"the body is not JSON: {type(error).__name__}") from error
     if not isinstance(values, dict):
         raise ConfigError("the body is not a JSON object")
-    return from_mapping(kind, values, "")
+    return read_request(kind, values)
 
 
 def _service(request: Request) -> Service:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
 
 from layalign.errors import ConfigError
+from layalign.fields import dotted, from_mapping
 from layalign.serve.prompts import Turn
 from layalign.serve.sampling import Sampling
 
@@ -15,6 +16,30 @@ MOST_ANSWERS = 128
 
 MOST_STOPS, LONGEST_STOP = 16, 256
 """Stop strings of a request and their characters: all are looked for after every token."""
+
+IGNORED = (
+    *("metadata", "prediction", "prompt_cache_key", "prompt_cache_options"),
+    *("prompt_cache_retention", "safety_identifier", "service_tier", "user"),
+)
+"""Settings of OpenAI's that never change an answer."""
+
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    **{"audio": (), "best_of": (1,), "echo": (False,), "frequency_penalty": (0,)},
+    **{"function_call": ("auto", "none"), "functions": ([],), "logit_bias": ({},)},
+    **{"modalities": (["text"],), "moderation": (), "parallel_tool_calls": (True, False)},
+    **{"presence_penalty": (0,), "reasoning_effort": ("none",)},
+    **{"response_format": ({"type": "text"},), "store": (False,), "suffix": ("",)},
+    **{"tool_choice": ("auto", "none"), "tools": ([],), "verbosity": ("medium",)},
+    "web_search_options": (),
+}
+"""Settings of OpenAI's that this server does not have, and what they may be besides null: what
+changes nothing, which many clients send always."""
+
+NEUTRAL_IN_MESSAGES: Mapping[str, tuple[Any, ...]] = {
+    **{"annotations": ([],), "audio": (), "function_call": (), "parsed": (), "refusal": ()},
+    "tool_calls": ([],),
+}
+"""The same in a message: clients send answers back as they came."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +55,17 @@ class Message:
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | tuple[Part, ...]
+    content: str | tuple[Part, ...] | None = None
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Only an answer may have been nothing."""
+        if self.content is None and self.role != "assistant":
+            raise ConfigError("content is missing; add it")
 
     def turn(self) -> Turn:
         """The message as the models' prompts know it."""
-        parts = self.content
+        parts = self.content or ""
         text = parts if isinstance(parts, str) else "\n".join(part.text for part in parts)
         return Turn("system" if self.role == "developer" else self.role, text)
 
@@ -44,13 +74,13 @@ class Message:
 class StreamOptions:
     """What a stream tells besides the answer."""
 
-    include_usage: bool = False
-    include_obfuscation: bool = False
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnyRequest:
-    """What both kinds of request have in common; null is the same as leaving a setting out.
+    """What both kinds of request have in common.
 
     Raises:
         ConfigError: A setting is one that this server does not have, or out of its range.
@@ -76,20 +106,8 @@ class AnyRequest:
     layalign: Literal["on", "off"] = "on"
     """``off`` asks the bare language model."""
 
-    # Taken where they change nothing, because many clients send them always.
-    user: str | None = None
-    metadata: Mapping[str, Any] | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: Mapping[str, Any] | None = None
-
-    NEUTRAL: ClassVar = ("frequency_penalty", "presence_penalty", "logit_bias")
-
     def __post_init__(self) -> None:
         """Check what is not checked elsewhere."""
-        for name in self.NEUTRAL:
-            if getattr(self, name):
-                raise ConfigError(f"{name} is not supported; leave it out")
         if self.n is not None and not 1 <= self.n <= MOST_ANSWERS:
             raise ConfigError(f"n is {self.n}; expected 1 to {MOST_ANSWERS}")
         if self.stream_options is not None and not self.stream:
@@ -108,7 +126,7 @@ class AnyRequest:
     @property
     def with_usage(self) -> bool:
         """Whether a stream ends with the number of tokens."""
-        return self.stream_options is not None and self.stream_options.include_usage
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def samplings(self) -> list[Sampling]:
         """How each of the ``n`` answers is decoded; their seeds count up."""
@@ -172,3 +190,46 @@ class CompletionRequest(AnyRequest):
 
     def _logprobs(self) -> int | None:
         return self.logprobs
+
+
+T = TypeVar("T", bound=AnyRequest)
+
+
+def read_request(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Read a request strictly; null is the same as leaving a setting out.
+
+    Args:
+        kind: Of request.
+        values: Its JSON.
+
+    Raises:
+        ConfigError: A setting is unknown, wrong, or would ask for what this server does not do.
+    """
+    told = {name: value for name, value in values.items() if name not in IGNORED}
+    asked = _telling(told, kind, NEUTRAL, "")
+    if isinstance(asked.get("messages"), list):
+        asked["messages"] = [
+            _telling(message, Message, NEUTRAL_IN_MESSAGES, f"messages[{i}]")
+            for i, message in enumerate(asked["messages"])
+        ]
+    return from_mapping(kind, asked, "")
+
+
+def _telling(values: Any, kind: type, neutral: Mapping[str, tuple[Any, ...]], where: str) -> Any:
+    """Leave out the settings that change nothing.
+
+    Raises:
+        ConfigError: A setting that this server does not have would change something.
+    """
+    if not isinstance(values, dict):
+        return values
+    own = {field.name for field in fields(kind)}
+    telling = {}
+    for name, value in values.items():
+        if value is None and (name in own or name in neutral):
+            continue
+        if name not in neutral:
+            telling[name] = value
+        elif value not in neutral[name]:
+            raise ConfigError(f"{dotted(where, name)} is not supported; leave it out")
+    return telling

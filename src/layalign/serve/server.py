@@ -125,6 +125,7 @@ def make_server(
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from layalign.serve.app import make_app
+    from layalign.serve.connections import Connection
     from layalign.serve.metrics import Metrics
 
     limits, metrics = limits or Limits(), Metrics()
@@ -135,6 +136,8 @@ def make_server(
     return uvicorn.Server(
         uvicorn.Config(
             guard,
+            http=Connection,
+            ws="none",
             log_config=None,  # its messages go where the library's go
             access_log=False,
             server_header=False,
