@@ -121,6 +121,9 @@ def _convert_union(value: Any, hint: Any, arguments: tuple[Any, ...], where: str
     options = [a for a in arguments if a is not type(None)]
     if value is None and len(options) < len(arguments):
         return None
+    lists = [option for option in options if typing.get_origin(option) is tuple]
+    if isinstance(value, (list, tuple)) and len(lists) == 1:
+        options = lists  # so that an error names the entry
     if len(options) == 1:
         return convert(value, options[0], where)
     for option in options:

@@ -160,7 +160,9 @@ def test_the_page_loads_nothing_from_elsewhere(server: LiveServer) -> None:
         connection.request("GET", path)
         response = connection.getresponse()
         assert (response.status, kind in response.headers["content-type"]) == (200, True)
-        assert response.headers["content-security-policy"].startswith("default-src 'none'")
+        policy = response.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "frame-ancestors 'none'" in policy
         assert "http" not in response.read().decode()
     connection.request("GET", "/../app.py")
     response = connection.getresponse()

@@ -13,13 +13,16 @@ from typing import Any
 
 import pytest
 
+import layalign.serve.app
 from layalign.eval.systems import BARE, LAYALIGN
 from layalign.serve.engine import Limits
 from layalign.serve.prompts import Reader
+from layalign.serve.schema import read_request
 from serving import (
     MESSAGES,
     NAME,
     QUESTION,
+    WAIT,
     LiveServer,
     ask_client,
     connect,
@@ -51,8 +54,9 @@ def client(server: LiveServer) -> Iterator[Any]:
 def test_models(client: Any) -> None:
     assert [model.id for model in client.models.list()] == [NAME, f"{NAME}-bare"]
     assert client.models.retrieve(f"{NAME}-bare").id == f"{NAME}-bare"
-    with pytest.raises(openai.NotFoundError, match="there is no model 'other'"):
+    with pytest.raises(openai.NotFoundError, match="there is no model 'other'") as refused:
         client.models.retrieve("other")
+    assert refused.value.code == "model_not_found"
 
 
 def test_chat_is_offline_generation(client: Any, server: LiveServer) -> None:
@@ -173,6 +177,10 @@ def test_the_encoder_may_read_something_else(client: Any) -> None:
         ({"messages": [{"role": "user", "content": "nne " * 600}]}, "longer than the 512 tokens"),
         ({"language": "xx-nowhere"}, "language"),
         ({"layalign": "of"}, "layalign"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            "unknown key 'messages[0].content[0].image_url'; expected one of text, type",
+        ),
     ],
 )
 def test_wrong_requests(server: LiveServer, changed: dict[str, Any], message: str) -> None:
@@ -229,6 +237,26 @@ def test_garbage(server: LiveServer, body: bytes) -> None:
     assert "JSON" in found["error"]["message"]
 
 
+def test_reading_a_request_holds_nobody_up(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def read(*given: Any) -> Any:
+        assert go_on.wait(WAIT)
+        return read_request(*given)
+
+    monkeypatch.setattr(layalign.serve.app, "read_request", read)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            asked = pool.submit(send, server, {"messages": MESSAGES, "max_tokens": 1})
+            until(lambda: server.server.server_state.tasks)
+            assert get(server, "/health")[0] == 200
+        finally:
+            go_on.set()
+        assert asked.result()[0] == 200
+
+
 def test_too_large(server: LiveServer) -> None:
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
     connection.putrequest("POST", "/v1/completions")
@@ -251,6 +279,8 @@ def test_too_large(server: LiveServer) -> None:
 def test_other_paths_and_hosts(server: LiveServer) -> None:
     assert get(server, "/nothing")[0] == 404
     assert get(server, "/v1/chat/completions")[0] == 405
+    error = json.loads(get(server, "/v1/responses")[1])["error"]
+    assert (error["message"], error["code"]) == ("this server has no GET /v1/responses", None)
     assert get(server, "/v1/models", Host="evil.example")[0] == 400
     assert get(server, "/v1/models", Host="[::1]:8000")[0] == 200
     assert get(server, "/docs")[0] == 404

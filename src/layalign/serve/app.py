@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from layalign.analysis.weights import Weights
-from layalign.errors import ConfigError, LayAlignError
+from layalign.errors import ConfigError, LayAlignError, ServeError
 from layalign.eval.systems import BARE, LAYALIGN, LayAlignSystem
 from layalign.serve.engine import ClosingError, Engine, QueueFullError
 from layalign.serve.guards import TooLargeError
@@ -51,8 +51,13 @@ LEFT = 499
 
 PAGES = {"": "index.html", "page.css": "page.css", "page.js": "page.js"}
 _OWN_ONLY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+
+class NoModelError(ServeError):
+    """A request names a model that is not served."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,11 @@ class Service:
         """Name and system of the model that a request is for.
 
         Raises:
-            HTTPException: There is no such model.
+            NoModelError: There is no such model.
         """
         name = asked.model or next(iter(self.models))
         if name not in self.models:
-            raise HTTPException(404, f"there is no model {name!r}, only {', '.join(self.models)}")
+            raise NoModelError(f"there is no model {name!r}, only {', '.join(self.models)}")
         return name, BARE if asked.layalign == "off" else self.models[name]
 
 
@@ -303,7 +308,7 @@ async def _body(request: Request, kind: type[T]) -> T:
         raise ConfigError(f"the body is not JSON: {type(error).__name__}") from error
     if not isinstance(values, dict):
         raise ConfigError("the body is not a JSON object")
-    return read_request(kind, values)
+    return await run_in_threadpool(read_request, kind, values)  # a long one takes a second
 
 
 def _service(request: Request) -> Service:
@@ -329,12 +334,15 @@ def _error_of(piece: Piece) -> Json:
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     """A request that cannot be taken, as what the client may do about it."""
-    body = error_json(str(error), "invalid_request_error")
+    if isinstance(error, NoModelError):
+        body = error_json(str(error), "invalid_request_error", code="model_not_found")
+        return JSONResponse(body, 404)
     if isinstance(error, QueueFullError):
         again = {"Retry-After": str(error.retry_after)}
         return JSONResponse(error_json(str(error), "rate_limit_error"), 429, headers=again)
     if isinstance(error, ClosingError):
         return JSONResponse(error_json(str(error), "server_error"), 503)
+    body = error_json(str(error), "invalid_request_error")
     return JSONResponse(body, 413 if isinstance(error, TooLargeError) else 400)
 
 
@@ -344,8 +352,11 @@ async def _broken(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error_json(message, "server_error"), 500)
 
 
-async def _failed(_: Request, error: Exception) -> JSONResponse:
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    """A request that is no question."""
     assert isinstance(error, HTTPException)
-    code = "model_not_found" if error.status_code == 404 else None
-    body = error_json(str(error.detail), "invalid_request_error", code=code)
+    message = str(error.detail)
+    if error.status_code in (404, 405):
+        message = f"this server has no {request.method} {request.url.path}"
+    body = error_json(message, "invalid_request_error")
     return JSONResponse(body, error.status_code, headers=error.headers)
