@@ -12,6 +12,7 @@ from layalign.serve import server as servers
 from layalign.serve.engine import Limits
 from serving import (
     MESSAGES,
+    NAME,
     LiveServer,
     connect,
     get,
@@ -101,6 +102,22 @@ def test_clients_that_read_nothing_are_cut_off(server: LiveServer) -> None:
         until(lambda: is_refused(connection, page * 100))
         until(lambda: not server.server.server_state.connections)
     assert get(server, "/health")[0] == 200
+
+
+def test_half_a_body_is_not_waited_for(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layalign.serve.app.BODY_SECONDS", 0.1)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+    with opened(server, head + b"Content-Type: application/json\r\n\r\n{") as connection:
+        answer = read_all(connection)
+    assert b" 408 " in answer
+    assert b"no whole request came in 0.1 s" in answer
+
+
+def test_connections_outlive_their_places_in_clients_pools() -> None:
+    """Else a request may go to a connection that is just being closed."""
+    in_pools_of_openai = 5
+    config = servers.make_server(make_tiny_systems(), NAME).config
+    assert config.timeout_keep_alive > in_pools_of_openai
 
 
 def test_a_slow_head_passes() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from anyio import fail_after
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import (
@@ -45,6 +46,9 @@ from layalign.serve.schema import AnyRequest, ChatRequest, CompletionRequest, T,
 V = TypeVar("V")
 router = APIRouter()
 demo = APIRouter()
+
+BODY_SECONDS = 30.0
+"""Seconds that a client has for the rest of a request after its head."""
 
 LEFT = 499
 """Status for clients that have left, which nobody reads."""
@@ -294,14 +298,18 @@ async def _body(request: Request, kind: type[T]) -> T:
 
     Raises:
         ConfigError: It is not JSON, or not one of these requests.
-        HTTPException: It does not say that it is JSON. Any page in a browser may send other kinds
-            here, without asking first.
+        HTTPException: It does not come in time, or does not say that it is JSON: any page in a
+            browser may send other kinds here, without asking first.
     """
     said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if said != "application/json":
         raise HTTPException(415, f"Content-Type is {said!r}; expected application/json")
     try:
-        values = json.loads(await request.body())
+        with fail_after(BODY_SECONDS):
+            body = await request.body()
+        values = json.loads(body)
+    except TimeoutError as error:
+        raise HTTPException(408, f"no whole request came in {BODY_SECONDS:g} s") from error
     except ClientDisconnect as error:
         raise HTTPException(LEFT, "the client has left") from error
     except (ValueError, RecursionError) as error:

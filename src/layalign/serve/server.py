@@ -35,7 +35,7 @@ SPARE_CONNECTIONS = 100
 """Connections beyond those of answers that run or wait: idle ones, and those turned away."""
 
 GRACE = 30.0
-"""Seconds that a client has to send its request and to take the end of its answer."""
+"""Seconds that a request may take beside its answer: to be sent and to be read."""
 
 
 def serve(
@@ -125,7 +125,7 @@ def make_server(
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from layalign.serve.app import make_app
-    from layalign.serve.connections import Connection
+    from layalign.serve.connections import HEAD_SECONDS, Connection
     from layalign.serve.metrics import Metrics
 
     limits, metrics = limits or Limits(), Metrics()
@@ -142,6 +142,7 @@ def make_server(
             access_log=False,
             server_header=False,
             limit_concurrency=limits.max_running + limits.max_waiting + SPARE_CONNECTIONS,
+            timeout_keep_alive=round(HEAD_SECONDS),  # clients' pools let go first, after 5 s
             timeout_graceful_shutdown=max(1, round(drain)),
         )
     )
