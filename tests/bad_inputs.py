@@ -184,6 +184,7 @@ class Damaged(NamedTuple):
 
 
 INSPECT = "inspect checkpoint"
+REPORT = "report checkpoint"
 _LLM = "language_model/"
 _NAN = float("nan")
 
@@ -279,6 +280,19 @@ CHECKPOINTS = [
         r"index.json names '../../b'; expected a file beside it",
     ),
     Damaged(written("encoder/config.json", "{"), "cannot load the encoder"),
+    Damaged(written("summary.json", "[]"), "summary.json: holds list, not an object", REPORT),
+    Damaged(written("summary.json", "[" * 99999), "summary.json: is not valid JSON", REPORT),
+    Damaged(
+        written("summary.json", '{"stages": {"task": {"losses": [1' + "0" * 400 + "]}}}"),
+        "summary.json: holds something unexpected .int too large",
+        REPORT,
+    ),
+    Damaged(
+        written("comparison.json", '{"schema": 1, "methods": 3}'),
+        "comparison.json: holds something unexpected",
+        REPORT,
+    ),
+    Damaged(written("results.json", '{"tasks": {}'), "results.json: is not valid JSON", REPORT),
 ]
 
 # Other commands and what is said; they are run in a folder with the good checkpoint.
@@ -305,6 +319,7 @@ COMMANDS = {
     "generate checkpoint a --stream --num-beams 2": (USAGE_STATUS, "only one beam can be streamed"),
     "analyze checkpoint --data none.tsv --language sw": (FAILED, "none.tsv"),
     "report checkpoint/config.json": (USAGE_STATUS, "is not a folder"),
+    "status checkpoint": (USAGE_STATUS, "has no recipe.yaml; expected the output_dir of a run"),
     "report .": (USAGE_STATUS, "holds nothing that a report shows"),
     "convert none.bin --encoder checkpoint/encoder --llm checkpoint/language_model --output o": (
         FAILED,

@@ -16,7 +16,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from damage import inside, written
 from layalign.analysis.weights import read_weights
+from layalign.cli.main import main
 from layalign.data import DataSource, load_examples
 from layalign.data.formats import CORPORA, FORMATS
 from layalign.errors import LayAlignError
@@ -27,6 +29,7 @@ from layalign.fields import from_mapping
 from layalign.model.checkpoint import describe
 from layalign.model.states import open_state
 from layalign.train import Recipe, load_recipe
+from report_folders import evaluation, write_comparison, write_results, write_run
 
 DEEP = (pytest.mark.slow, pytest.mark.deep)
 HEALTH = (HealthCheck.too_slow, HealthCheck.large_base_example)
@@ -197,6 +200,43 @@ def checkpoints(data: st.DataObject, folder: Path) -> None:
             read()
 
 
+STATUS: dict[str, Any] = {
+    **{"pid": 1, "host": "a", "state": "running", "phase": "task", "fraction": 0.3, "update": 1},
+    **{"updates": 9, "loss": 2.0, "seconds": 3.0, "seconds_left": 4.0, "error": None},
+}
+
+
+def folders(data: st.DataObject, folder: Path) -> None:
+    """What ``layalign status`` and ``layalign report`` read, beside a run that is whole."""
+    if not (folder / "run").exists():
+        run = write_run(folder / "run", system="layalign", evaluation=evaluation(10, 40))
+        inside(
+            "summary.json", "stages", task={"losses": [2, 1], "dev": [{"update": 1, "loss": 2}]}
+        )(run)
+        (run / "status.json").write_text(json.dumps(STATUS), encoding="utf-8")
+        (run / "task" / "checkpoint-1").mkdir(parents=True)
+        written("task/checkpoint-1/checksums.json", '{"a": [0, "b"]}')(run)
+        shutil.copytree(run, folder / "other")
+        write_results(folder / "results", ours=42)
+        write_comparison(folder / "comparison")
+    name = data.draw(st.sampled_from(FILES))
+    file, content = folder / name, (folder / name).read_bytes()
+    is_other = data.draw(st.booleans())
+    text = json.dumps(data.draw(changed(json.loads(content)))) if is_other else ""
+    file.write_bytes(text.encode() if is_other else data.draw(damaged(content)))
+    try:
+        own, other, page = (str(folder / name) for name in (name.split("/")[0], "other", "r.html"))
+        for command in (["status", own], ["report", own, other, "--output", page]):
+            with suppress(LayAlignError):
+                main(["--debug", *command])
+    finally:
+        file.write_bytes(content)
+
+
+FILES = [
+    *("run/status.json", "run/summary.json", "run/task/checkpoint-1/checksums.json"),
+    *("results/results.json", "results/settings.json", "comparison/comparison.json"),
+]
 PREDICTION = {"index": 0, "text": "a", "output": "1", "correct": True, "language": "sw"}
 CHECKS: dict[Callable[[Any, Path], None], st.SearchStrategy[Any]] = {
     recipes: changed(RECIPE),
@@ -209,6 +249,7 @@ CHECKS: dict[Callable[[Any, Path], None], st.SearchStrategy[Any]] = {
     predictions: damaged(json.dumps(PREDICTION).encode() + b"\n"),
     answers: st.tuples(answered, st.lists(texts.filter(bool), min_size=1, max_size=4, unique=True)),
     checkpoints: st.data(),
+    folders: st.data(),
 }
 
 

@@ -80,7 +80,7 @@ def damage(folder: Path) -> str | None:
                 return f"{name} has {found} bytes, expected {size}"
             if sha256(folder / name) != checksum:
                 return f"{name} has another checksum than when it was written"
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         missing = isinstance(error, FileNotFoundError) and error.filename
         return f"{Path(missing).name} is missing" if missing else f"{CHECKSUMS_NAME}: {error}"
     return None

@@ -202,6 +202,18 @@ def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["error"] == "TrainingError: no room"
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_status_keeps_control_characters_from_the_terminal(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    (tmp_path / "status.json").write_text(json.dumps({"error": "\x1b[31m\x9b1m\r\x7fred"}))
+    assert main(["status", str(tmp_path), *options]) == 0
+    out = capsys.readouterr().out
+    assert "red" in out
+    assert out.replace("\n", "").isprintable()
+
+
 def test_train_dry_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     stages = {
         "translation": {"examples": 9, "updates": 4},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import subprocess
 import sys
 
@@ -84,6 +85,33 @@ def test_killed_or_unknown(folder):
         status.values["host"] = "elsewhere"
         status.begin("task")
         assert read_status(folder).state == "running"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *('{"fraction": "x"}', '{"damaged": []}', '{"run": 1}', '{"seconds_left": 1e400}'),
+        *('{"heard": 1, "checkpoint": "x"}', '{"state": "\\u001b[31m"}', '{"phase": ["task"]}'),
+        *('{"state": "running", "pid": "x"}', "[1]", "[" * 99999, '{"update": 1.5, "other": 1}'),
+    ],
+    ids=lambda content: content[:30],
+)
+def test_what_a_damaged_file_says_is_left_out(folder, content):
+    (folder / "status.json").write_text(content)
+    found = read_status(folder).to_dict()
+    del found["heard"]
+    state = "running" if "running" in content else "unknown"
+    assert {name: value for name, value in found.items() if value not in (None, [])} == {
+        "run": str(folder),
+        "state": state,
+    }
+
+
+def test_a_process_that_cannot_be(folder):
+    values = {"state": "running", "host": socket.gethostname(), "pid": 2**62, "update": 3}
+    (folder / "status.json").write_text(json.dumps(values))
+    found = read_status(folder)
+    assert (found.state, found.update) == ("killed", 3)
 
 
 def test_the_newest_whole_checkpoint(folder):

@@ -32,6 +32,7 @@ from layalign.cli import (
     status,
     train,
 )
+from layalign.cli.output import printable
 from layalign.cli.parser import Parser
 from layalign.errors import LayAlignError, StopError
 from layalign.memory import keep_freed_memory
@@ -175,9 +176,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    # What a file holds may be in the message: no control character of it reaches the terminal.
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
     rank = os.environ.get("RANK", "0") if processes.launched() > 1 else "0"
     who = "layalign" if rank == "0" else f"layalign (process {rank})"
-    print(f"{who}: error: {line}", file=sys.stderr)
+    print(f"{who}: error: {printable(message)}", file=sys.stderr)
     return status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,16 @@ T = TypeVar("T")
 
 def print_json(values: Any) -> None:
     """Print plain values."""
-    print(json.dumps(values, ensure_ascii=False, indent=2))
+    text = json.dumps(values, ensure_ascii=False, indent=2)
+    print(_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+_CONTROLS = re.compile("[\x7f-\x9f]")  # JSON has the others escaped
+
+
+def printable(text: str) -> str:
+    """One line without control characters, which a file may hold and a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
 def results(*, beside_json: bool = False) -> Console:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from layalign.cli.output import print_json
+from layalign.cli.output import print_json, printable
 
 
 def add_parser(subparsers: Any) -> None:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for name, value in values.items():
         if value not in (None, []):
-            print(f"{name.replace('_', ' '):<13} {_text(name, value)}")
+            print(f"{name.replace('_', ' '):<13} {printable(_text(name, value))}")
     return 0
 
 

@@ -23,7 +23,7 @@ def understood(path: Path) -> Iterator[None]:
         yield
     except KeyError as error:
         raise DataError(f"{path}: {error} is missing; {_ADVICE}") from error
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
         if isinstance(error, (ConfigError, DataError)):
             raise
         raise DataError(f"{path}: holds something unexpected ({error}); {_ADVICE}") from error

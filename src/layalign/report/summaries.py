@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ def summary_scores(
         asked=asked,
         unit=unit(summary.get("metric")),
         languages=read_languages(languages),
-        groups={group: tuple(row["languages"]) for group, row in averages.items()},
+        groups=read_groups({group: row["languages"] for group, row in averages.items()}),
         methods=tuple(
             Method(
                 name=column.name,
@@ -129,6 +129,11 @@ def read_languages(rows: Mapping[str, Mapping[str, Any]]) -> tuple[Language, ...
         )
         for tag, row in rows.items()
     )
+
+
+def read_groups(groups: Mapping[str, Iterable[object]]) -> dict[str, tuple[str, ...]]:
+    """Read the language tags of every group."""
+    return {group: tuple(map(str, tags)) for group, tags in groups.items()}
 
 
 def existing(path: Path) -> Path | None:

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from layalign import processes
 from layalign.durable import damage, replace_file
 from layalign.errors import ConfigError, StopError
 from layalign.eval.run_folder import RECIPE_NAME, SUMMARY_NAME
+from layalign.fields import convert
 from layalign.train.checkpoints import checkpoints
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _FIGURES = (
     *("update", "updates", "tokens", "loss", "dev_loss"),
     *("seconds", "seconds_left"),
 )
+State = Literal["running", "finished", "stopped", "failed", "killed", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class RunStatus:
     run: str
     """Its folder."""
 
-    state: str
+    state: State
     """``running``, ``finished``, ``stopped`` (by a signal), ``failed``, ``killed`` (it could not
     say so itself) or ``unknown``."""
 
@@ -162,12 +164,13 @@ def read_status(folder: str | os.PathLike[str]) -> RunStatus:
     path = place / STATUS_NAME
     values = _read(path)
     checkpoint, damaged = _newest_whole(place)
-    known = {field.name for field in dataclasses.fields(RunStatus)}
-    found = {name: value for name, value in values.items() if name in known}
-    found["state"] = "finished" if (place / SUMMARY_NAME).is_file() else _state(values)
+    written = {
+        name: values[name] for name in ("phase", "fraction", *_FIGURES, "error") if name in values
+    }
     return RunStatus(
-        **found,
+        **written,
         run=str(place),
+        state="finished" if (place / SUMMARY_NAME).is_file() else _state(values),
         heard=time.time() - path.stat().st_mtime if values else None,
         checkpoint=checkpoint,
         damaged=damaged,
@@ -175,23 +178,29 @@ def read_status(folder: str | os.PathLike[str]) -> RunStatus:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """What a run has written down, without whatever is not of the right type."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return values if isinstance(values, dict) else {}
+    hints = {**get_type_hints(RunStatus), "pid": int, "host": str}
+    found = {}
+    for name, value in values.items() if isinstance(values, dict) else ():
+        with suppress(ConfigError, KeyError):
+            found[name] = convert(value, hints[name], name)
+    return found
 
 
-def _state(values: dict[str, Any]) -> str:
-    state = str(values.get("state", "unknown"))
+def _state(values: dict[str, Any]) -> State:
+    state: State = values.get("state", "unknown")
     here = os.name == "posix" and values.get("host") == socket.gethostname()
     if state != "running" or not here:  # elsewhere there is no asking without consequences
         return state
     try:
-        os.kill(int(values["pid"]), 0)
+        os.kill(values["pid"], 0)
     except PermissionError:
         return state  # somebody else's, but there
-    except (OSError, ValueError, KeyError):
+    except (OSError, OverflowError, KeyError):
         return "killed"
     return state
 
