@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from torch import distributed
 
 from layalign import processes
 from layalign.cli.main import main
-from layalign.errors import DataError
+from layalign.errors import DataError, LayAlignError
 
 
 def test_alone() -> None:
@@ -39,6 +40,73 @@ def test_launchers_are_known_by_their_variables(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert processes.launched() == expected
+
+
+def test_a_process_that_has_ended_is_known_by_the_error_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = RuntimeError(
+        "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection reset"
+    )
+    assert processes.is_desertion(lost)
+    assert processes.is_desertion(distributed.DistNetworkError("timed out"))
+    assert not processes.is_desertion(RuntimeError("CUDA out of memory"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise lost
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "_talk", lambda: None)
+    monkeypatch.setattr(distributed, "all_gather_object", fail)
+    monkeypatch.setattr(distributed, "broadcast_object_list", fail)
+    for ask in (processes.gather, processes.by_main):
+        with pytest.raises(
+            LayAlignError, match="another process has ended; what was saved is kept"
+        ):
+            ask(str)
+
+
+RENDEZVOUS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"WORLD_SIZE": "abc"}, "WORLD_SIZE is 'abc'; expected how many"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
+        ({"RANK": "x"}, "RANK is 'x'; expected a number from 0 to 1"),
+        ({"RANK": "2"}, "RANK is '2'; expected a number from 0 to 1"),
+        ({"MASTER_ADDR": ""}, "MASTER_ADDR is not"),
+        ({"MASTER_PORT": ""}, "MASTER_PORT is not"),
+    ],
+)
+def test_a_wrong_environment_is_one_line(
+    environment: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", **RENDEZVOUS, **environment}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["evaluate", "nowhere"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert "by torchrun or accelerate launch" in line
+
+
+def test_processes_that_do_not_find_each_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("The client socket has timed out")
+
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", **RENDEZVOUS}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("accelerate.PartialState", fail)
+    assert main(["evaluate", "nowhere"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("layalign (process 1): error: the 2 processes do not find each other at")
+    assert "127.0.0.1:29500 (The client socket has timed out)" in line
 
 
 def test_commands_for_one_process_say_so(

@@ -17,7 +17,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
-from layalign.errors import LayAlignError
+from layalign.errors import ConfigError, LayAlignError, reason
 
 T = TypeVar("T")
 
@@ -27,25 +27,59 @@ _PATIENCE = timedelta(days=2)
 
 
 def launched() -> int:
-    """How many processes a launcher says that there are, joined or not."""
-    return int(os.environ.get("WORLD_SIZE") or 1) if os.environ.get("RANK") else 1
+    """How many processes a launcher says that there are, joined or not.
+
+    Raises:
+        ConfigError: It says something else.
+    """
+    if not os.environ.get("RANK"):
+        return 1
+    text = os.environ.get("WORLD_SIZE") or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"WORLD_SIZE is {text!r}; expected how many processes there are. {_HOW}")
+    return int(text)
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Be one of the launcher's processes inside, on a GPU of its own if there are any."""
+    """Be one of the launcher's processes inside, on a GPU of its own if there are any.
+
+    Raises:
+        ConfigError: The launcher's variables are wrong or missing.
+        LayAlignError: The processes do not find each other.
+    """
     if launched() == 1 or _is_joined():
         yield
         return
+    _check_variables()
     import torch
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available())
+    try:
+        state = PartialState(cpu=not torch.cuda.is_available())
+    except (RuntimeError, ValueError) as error:  # of torch and accelerate
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise LayAlignError(
+            f"the {launched()} processes do not find each other at {where} ({reason(error)}); see "
+            "that all have been started and that this address is the first one's"
+        ) from error
     try:
         yield
     finally:
         _talk.cache_clear()
         state.destroy_process_group()
+
+
+def _check_variables() -> None:
+    size, rank = launched(), os.environ["RANK"]
+    if not rank.isdecimal() or int(rank) >= size:
+        raise ConfigError(f"RANK is {rank!r}; expected a number from 0 to {size - 1}. {_HOW}")
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        if not os.environ.get(name):
+            raise ConfigError(f"RANK and WORLD_SIZE are set, but {name} is not. {_HOW}")
+
+
+_HOW = "Start several processes by torchrun or accelerate launch; for a single one unset RANK"
 
 
 def count() -> int:
@@ -72,7 +106,8 @@ def gather(value: T) -> list[T]:
     if count() == 1:
         return [value]
     found: list[Any] = [None] * count()
-    _group().all_gather_object(found, value, group=_talk())
+    with _all_there():
+        _group().all_gather_object(found, value, group=_talk())
     return found
 
 
@@ -95,7 +130,8 @@ def by_main(do: Callable[[], T]) -> T:
             told[0] = do()
         except Exception as error:
             caught, told[1] = error, _carried(error)
-    _group().broadcast_object_list(told, src=0, group=_talk())
+    with _all_there():
+        _group().broadcast_object_list(told, src=0, group=_talk())
     if caught is not None:
         raise caught
     if told[1] is not None:
@@ -121,6 +157,33 @@ def together() -> Iterator[None]:
         failures = gather(failed)
     if any(failures):
         raise LayAlignError("another process has failed; its message says why")
+
+
+def is_desertion(error: BaseException) -> bool:
+    """Whether an error of torch means that another process has ended amid a common task."""
+    from torch.distributed import DistError
+
+    # For gloo torch has no class: its errors are known by the file that they name.
+    return isinstance(error, DistError) or (
+        isinstance(error, RuntimeError) and "gloo" in str(error)
+    )
+
+
+@contextmanager
+def _all_there() -> Iterator[None]:
+    """Say in words that another process has ended, be it killed by the system."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_desertion(error):
+            raise
+        raise LayAlignError(DESERTED) from error
+
+
+DESERTED = (
+    "another process has ended; what was saved is kept: go on with --resume when its own message, "
+    "or the system's log, has said why"
+)
 
 
 def _carried(error: Exception) -> Exception:

@@ -133,15 +133,21 @@ def test_what_fails_in_the_main_process_alone_ends_all(root: Path, tmp_path: Pat
     assert "choose another output_dir" in printed
 
 
+def start_until_checkpoint(command: list[str], folder: Path) -> Any:
+    """Start two processes; return when the stage of the task has a checkpoint."""
+    process = start([WORKER, "command", *command], processes=2)
+    while not (folder / "out" / "task" / "checkpoint-2").is_dir():
+        assert process.poll() is None, finish(process)
+        time.sleep(0.1)
+    return process
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("told", ["launcher", "one process"])
 def test_a_run_that_is_told_to_end_goes_on(root: Path, tmp_path: Path, told: str) -> None:
     recipe = write_recipe(root, tmp_path)
     command = ["train", recipe, "--set", "stage.task.epochs=60", "--resume", "--quiet"]
-    process = start([WORKER, "command", *command], processes=2)
-    while not (tmp_path / "out" / "task" / "checkpoint-2").is_dir():
-        assert process.poll() is None, finish(process)
-        time.sleep(0.1)
+    process = start_until_checkpoint(command, tmp_path)
     *_, last = psutil.Process(process.pid).children()
     # The launcher tells all processes; one that is told alone tells the others.
     (process if told == "launcher" else last).send_signal(signal.SIGTERM)
@@ -150,3 +156,30 @@ def test_a_run_that_is_told_to_end_goes_on(root: Path, tmp_path: Path, told: str
     launch([WORKER, "command", *command], processes=1)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["stages"]["task"]["updates"] == 120
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_run_of_which_one_process_is_killed_goes_on(
+    root: Path, tmp_path: Path, killed: int
+) -> None:
+    longer = ["--set", "stage.task.epochs=30", "--resume", "--quiet"]
+    expected, found = tmp_path / "undisturbed", tmp_path / "killed"
+    launch([WORKER, "command", "train", write_recipe(root, expected), *longer], processes=2)
+    command = ["train", write_recipe(root, found), *longer]
+    process = start_until_checkpoint(command, found)
+    psutil.Process(process.pid).children()[killed].kill()
+    printed = finish(process)
+    assert process.returncode != 0
+    assert "another process has ended" in printed
+    assert "unexpected" not in printed
+    assert not (found / "out" / "summary.json").exists()
+    launch([WORKER, "command", *command], processes=2)
+    summaries = (
+        json.loads((way / "out" / "summary.json").read_text()) for way in (found, expected)
+    )
+    losses, wanted = (summary["stages"]["task"]["losses"] for summary in summaries)
+    assert losses == pytest.approx(wanted, rel=1e-5)
+    weights, others = (load_file(way / "out" / "model.safetensors") for way in (found, expected))
+    for key, weight in weights.items():
+        assert (weight - others[key]).abs().max() < 1e-4, key

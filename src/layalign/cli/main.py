@@ -34,7 +34,7 @@ from layalign.cli import (
 )
 from layalign.cli.output import printable
 from layalign.cli.parser import Parser
-from layalign.errors import LayAlignError, StopError
+from layalign.errors import ConfigError, LayAlignError, StopError
 from layalign.memory import keep_freed_memory
 
 COMMANDS = (
@@ -63,14 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return 2
-    if processes.launched() > 1 and args.command not in SHARED:
-        shared = ", ".join(SHARED)
-        return _fail(f"{args.command} is for one process; {shared} are for several", 2)
     _prepare(args)
     if argv is None:  # the process is ours
         keep_freed_memory()
-    with _together(args), _logged(_level(args)):
-        return int(args.run(args)) if args.debug else _run(args)
+    try:
+        with _together(args), _logged(_level(args)):
+            return int(args.run(args)) if args.debug else _run(args)
+    except LayAlignError as error:  # while joining; what a command raises is told inside
+        if args.debug:
+            raise
+        return _fail(str(error), error.exit_code)
 
 
 def make_parser() -> Parser:
@@ -116,10 +118,17 @@ def _prepare(args: argparse.Namespace) -> None:
 
 @contextmanager
 def _together(args: argparse.Namespace) -> Iterator[None]:
-    """Join the processes that a launcher has started; of several one speaks."""
+    """Join the processes that a launcher has started; of several one speaks.
+
+    Raises:
+        LayAlignError: The command is for one process, or they do not find each other.
+    """
     if processes.launched() == 1:
         yield
         return
+    if args.command not in SHARED:
+        shared = ", ".join(SHARED)
+        raise ConfigError(f"{args.command} is for one process; {shared} are for several")
     with processes.joined(), open(os.devnull, "w", encoding="utf-8") as nowhere:
         if processes.is_main():
             yield
@@ -172,11 +181,13 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
         where = error.filename or "output"
         return f"{where}: {error.strerror}; check path, permissions and free space"
+    if processes.launched() > 1 and processes.is_desertion(error):
+        return processes.DESERTED
     return f"unexpected {type(error).__name__}: {error}; run again with --debug for the traceback"
 
 
 def _fail(message: str, status: int) -> int:
-    rank = os.environ.get("RANK", "0") if processes.launched() > 1 else "0"
+    rank = (os.environ.get("RANK") or "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
     who = "layalign" if rank == "0" else f"layalign (process {rank})"
-    print(f"{who}: error: {printable(message)}", file=sys.stderr)
+    print(printable(f"{who}: error: {message}"), file=sys.stderr)
     return status
