@@ -57,10 +57,15 @@ build: venv
 audit: $(RELEASE_BIN)
 	$(RELEASE_BIN)/python tools/audit.py constraints.txt
 
-sbom: venv $(RELEASE_BIN)
+sbom: venv $(RELEASE_BIN) $(VENV)/release/pyproject.toml
 	mkdir -p dist
-	$(RELEASE_BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
-		--output-reproducible --output-file dist/layalign.cdx.json $(BIN)/python
+	$(RELEASE_BIN)/cyclonedx-py environment --pyproject $(VENV)/release/pyproject.toml \
+		--mc-type library --output-reproducible --output-file dist/layalign.cdx.json $(BIN)/python
+
+# With the version written out, which stands in the package and which cyclonedx-py does not look up.
+$(VENV)/release/pyproject.toml: pyproject.toml src/layalign/__init__.py
+	mkdir -p $(@D)
+	sed "s/^dynamic = .*/version = \"$$($(BIN)/hatchling version)\"/" $< >$@
 
 $(RELEASE_BIN): Makefile
 	$(PYTHON) -m venv $(VENV)/release
