@@ -5,19 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import shlex
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from layalign.cli.main import make_parser
+from documentation import PAGES, ROOT, blocks
 from layalign.train import load_recipe
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
-FENCE = re.compile(r"^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)(?P<target>[^)#\s]+)")
 
 OPTIONAL = ("torchao",)
@@ -26,36 +22,6 @@ OPTIONAL = ("torchao",)
 on_every_page = pytest.mark.parametrize(
     "page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix()
 )
-
-
-def blocks(page: Path) -> list[tuple[str, str]]:
-    """Kind and body of every fenced block."""
-    return [(match["kind"], match["body"]) for match in FENCE.finditer(page.read_text("utf-8"))]
-
-
-def commands(page: Path, program: str) -> list[list[str]]:
-    """Words after a program's name, for every call in a shell block."""
-    bodies = [body.replace("\\\n", " ") for kind, body in blocks(page) if kind in ("bash", "sh")]
-    lines = [shlex.split(line, comments=True) for body in bodies for line in body.splitlines()]
-    return [words[1:] for words in lines if words[:1] == [program]]
-
-
-@on_every_page
-def test_layalign_commands_parse(page: Path) -> None:
-    for words in commands(page, "layalign"):
-        args, unknown = make_parser().parse_known_args(words)
-        assert not unknown
-        assert args.command is not None
-        for word in words:
-            assert not word.startswith("recipes/") or (ROOT / word).is_file()
-
-
-@on_every_page
-def test_make_targets_exist(page: Path) -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-    for words in commands(page, "make"):
-        for word in words:
-            assert "=" in word or word in targets
 
 
 @on_every_page
