@@ -280,6 +280,13 @@ CHECKPOINTS = [
         r"index.json names '../../b'; expected a file beside it",
     ),
     Damaged(written("encoder/config.json", "{"), "cannot load the encoder"),
+    Damaged(written("config.json", "[" * 99999), "no config.json that names a model_type"),
+    Damaged(
+        written("settings.json", "[" * 99999),
+        "settings.json cannot be read; choose another output",
+        "evaluate checkpoint --tasks word_problems --limit 1 --output checkpoint --resume",
+        USAGE_STATUS,
+    ),
     Damaged(written("summary.json", "[]"), "summary.json: holds list, not an object", REPORT),
     Damaged(written("summary.json", "[" * 99999), "summary.json: is not valid JSON", REPORT),
     Damaged(

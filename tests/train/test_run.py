@@ -230,6 +230,16 @@ def test_a_stage_can_be_left_out(values, tmp_path):
     assert LayAlignProcessor.from_pretrained(tmp_path / "out").prompt_template == ""
 
 
+def test_a_damaged_figure_of_the_warm_start_is_left_out(values, tmp_path):
+    values["stage"] = {"translation": values["stage"]["translation"]}
+    values["data"]["evaluation"] = []
+    run(values)
+    for content in ("[1]", "[" * 99999):
+        (tmp_path / "out" / "summary.json").unlink()
+        (tmp_path / "out" / "lexical.json").write_text(content)
+        assert list(run(values, resume=True).stages) == ["translation"]
+
+
 @pytest.mark.slow
 def test_resume_after_kill_9(values, tmp_path):
     """Killed in the second stage, the run goes on there and ends as if nothing had happened."""

@@ -84,7 +84,7 @@ def is_language_model(folder: Path) -> bool:
         _refuse_run(folder)
     try:
         found: str = json.loads(file.read_text("utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{folder} has no config.json that names a model_type; expected a folder with a "
             "checkpoint of LayAlign or a language model"

@@ -69,7 +69,7 @@ def _claim(folder: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
 def _compare(recorded: Path, settings: Mapping[str, Any]) -> None:
     try:
         before = json.loads(recorded.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{recorded} cannot be read; choose another output") from error
     if changed := differing(before, json.loads(json.dumps(settings))):
         raise ConfigError(

@@ -111,7 +111,7 @@ class Record:
             usage = Usage(**values.pop("usage"))
             dev = [DevResult(**result) for result in values.pop("dev")]
             return cls(**values, usage=usage, dev=dev)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f"{folder} is damaged ({error}); delete it to resume from the one before"
             ) from error

@@ -304,8 +304,9 @@ class _Run:
                     self.recipe, self.model, self.processor, self.examples.english, self.status.told
                 )
             by_main(partial(write_json, kept, {"relative_error": error}))
-        with suppress(OSError, ValueError):  # it is only a figure
-            self.stages["lexical"] = by_main(lambda: json.loads(kept.read_bytes()))
+        with suppress(OSError, ValueError, TypeError, LookupError, RecursionError):  # a figure
+            error = by_main(lambda: float(json.loads(kept.read_bytes())["relative_error"]))
+            self.stages["lexical"] = {"relative_error": error}
 
     def train(self, name: str) -> None:
         """Train a stage; one that is finished is only loaded."""
