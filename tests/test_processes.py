@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from torch import distributed
 
@@ -64,6 +66,21 @@ def test_a_process_that_has_ended_is_known_by_the_error_of_the_others(
             LayAlignError, match="another process has ended; what was saved is kept"
         ):
             ask(str)
+
+
+def test_a_command_says_so_when_training_itself_notices(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> int:
+        raise RuntimeError("[pair.cc:538] gloo: Connection closed by peer")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(processes, "joined", nullcontext)
+    monkeypatch.setattr("layalign.cli.train.run", fail)
+    assert main(["train", "recipe.yaml"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"layalign (process 1): error: {processes.DESERTED}"
 
 
 RENDEZVOUS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}

@@ -108,7 +108,7 @@ CHECKS: dict[str, Callable[[Sequence[str]], None]] = {
     **dict.fromkeys(("cat", ".venv/bin/pre-commit", "for", "do", "done"), check_nothing),
 }
 OURS = re.compile(r"(recipes|tests|benchmarks|tools|deploy|src)/\S+")
-"""Begins what is a file of the repository, and not one of the reader's."""
+"""Files of the repository; others are the reader's."""
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line[:70])
