@@ -21,6 +21,12 @@ from layalign.errors import ConfigError, LayAlignError, reason
 
 T = TypeVar("T")
 
+DESERTED = (
+    "another process has ended; what was saved is kept: go on with --resume when its own message, "
+    "or the system's log, has said why"
+)
+_HOW = "Start several processes by torchrun or accelerate launch; for a single one unset RANK"
+
 # One process may read millions of examples while the others wait. Those of a process that has
 # died are ended by whoever started them.
 _PATIENCE = timedelta(days=2)
@@ -77,9 +83,6 @@ def _check_variables() -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
             raise ConfigError(f"RANK and WORLD_SIZE are set, but {name} is not. {_HOW}")
-
-
-_HOW = "Start several processes by torchrun or accelerate launch; for a single one unset RANK"
 
 
 def count() -> int:
@@ -178,12 +181,6 @@ def _all_there() -> Iterator[None]:
         if not is_desertion(error):
             raise
         raise LayAlignError(DESERTED) from error
-
-
-DESERTED = (
-    "another process has ended; what was saved is kept: go on with --resume when its own message, "
-    "or the system's log, has said why"
-)
 
 
 def _carried(error: Exception) -> Exception:
