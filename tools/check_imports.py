@@ -13,7 +13,8 @@ import sys
 from importlib.metadata import distribution, packages_distributions
 
 NAME = "layalign"
-OF_AN_EXTRA = ("layalign.serve.app",)  # imported only when a server starts
+# Imported only when a server starts.
+OF_AN_EXTRA = ("layalign.serve.app", "layalign.serve.connections")
 
 
 def canonical(name: str) -> str:

@@ -97,6 +97,28 @@ def test_with_a_penalty_too_batches_equal_one_by_one(
     assert batched != free
 
 
+@pytest.mark.parametrize("kind", ["layalign", "bare"])
+def test_the_output_head_reads_no_slice(
+    kind: str, model: LayAlignModel, processor: LayAlignProcessor, examples: list[Example]
+) -> None:
+    """PyTorch would copy its weights for every row of a batch."""
+    language_model = model.language_model
+    system = (
+        LayAlignSystem(model, processor, max_new_tokens=NEW)
+        if kind == "layalign"
+        else BareLLM(language_model, processor.tokenizer, max_new_tokens=NEW)
+    )
+    read: list[torch.Tensor] = []
+    head = language_model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    system.answer(examples, batch_size=4)
+    with system.evaluating():
+        system.loglikelihoods([system.continue_prompt(one, "tatu nne") for one in examples])
+    hook.remove()
+    assert {states.shape[1] for states in read} == {1, 3}
+    assert all(states.is_contiguous() for states in read)
+
+
 def test_an_answer_ends_at_the_tokenizers_eos_too(
     language_model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, examples: list[Example]
 ) -> None:

@@ -139,6 +139,14 @@ def test_with_a_penalty_on_repetition_a_batch_equals_its_rows(way: str) -> None:
         assert len(set(found.tolist())) == len(found)
 
 
+@pytest.mark.parametrize("count", [1, 3, 50])
+def test_logits_of_the_last_positions(count: int) -> None:
+    model, batch = make_model(), make_batch(targets=False)
+    with torch.no_grad():
+        whole, last = (model(**batch, logits_to_keep=n).logits for n in (0, count))
+    torch.testing.assert_close(last, whole[:, -count:])
+
+
 def test_sampling_repeats_with_the_seed_and_leaves_the_model_as_found() -> None:
     model, batch = make_model().train(), make_batch(targets=False)
     state = copy.deepcopy(model.state_dict())

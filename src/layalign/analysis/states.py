@@ -16,6 +16,7 @@ from layalign.errors import ShapeError
 from layalign.eval.batching import in_batches, longest_first
 from layalign.eval.systems import BareLLM, LayAlignSystem
 from layalign.model import LayAlignModel
+from layalign.model.sequence import kept_positions
 from layalign.padding import pad_id, pad_rows
 
 Array = npt.NDArray[np.float32]
@@ -244,7 +245,7 @@ def read_bare(
             attention_mask=mask.to(model.device),
             output_hidden_states=True,
             use_cache=False,
-            logits_to_keep=1,
+            logits_to_keep=kept_positions(1, ids),
         ).hidden_states
         mask[:, : len(start)] = 0
         return list(pool(states, mask.bool().to(model.device)).cpu().numpy())

@@ -26,7 +26,7 @@ from layalign.eval.results import Answer
 from layalign.model import LayAlignModel
 from layalign.model.generating import with_own_penalty
 from layalign.model.lora import without_lora
-from layalign.model.sequence import IGNORE_INDEX
+from layalign.model.sequence import IGNORE_INDEX, kept_positions
 from layalign.padding import pad_id, pad_rows
 from layalign.processing import LayAlignProcessor
 
@@ -268,6 +268,8 @@ class BareLLM(BatchedSystem):
         # answer alone.
         embeds = self.model.get_input_embeddings()(batch.pop("input_ids"))
         arguments = with_own_penalty(arguments, self.model.generation_config)
+        if arguments["num_beams"] == 1:  # for several, transformers would repeat them
+            arguments["logits_to_keep"] = kept_positions(1, embeds)
         ids: Tensor = self.model.generate(  # type: ignore[operator]
             inputs_embeds=embeds, **batch, **arguments
         )
@@ -276,7 +278,8 @@ class BareLLM(BatchedSystem):
     def _logits(self, features: list[Feature], keep: int) -> Tensor:
         batch = self.batch(features)
         positions = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-        logits: Tensor = self.model(**batch, position_ids=positions, logits_to_keep=keep).logits
+        kept = kept_positions(keep, batch["input_ids"])
+        logits: Tensor = self.model(**batch, position_ids=positions, logits_to_keep=kept).logits
         return logits
 
     def batch(self, features: list[Feature]) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ from layalign.model.sequence import (
     check_begun,
     check_same_shape,
     join_parts,
+    kept_positions,
     label_positions,
     token_loss,
 )
@@ -332,12 +333,13 @@ class LayAlignModel(StoredModel, GenerationMixin):
         if labels is not None and label_logits_only:
             kept = label_positions(labels)
             logits_to_keep, labels = kept, labels[:, kept]
+        read = input_ids if inputs_embeds is None else inputs_embeds
         output = self.language_model(
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            logits_to_keep=logits_to_keep,
+            logits_to_keep=kept_positions(logits_to_keep, read),
             **self._fusion(fusion_keys, fusion_values, fusion_mask),
             **kwargs,
         )

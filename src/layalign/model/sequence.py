@@ -115,6 +115,22 @@ def label_positions(labels: Tensor) -> Tensor:
     return torch.arange(max(first - 1, 0), labels.shape[1], device=labels.device)
 
 
+def kept_positions(logits_to_keep: int | Tensor, given: Tensor | None) -> int | Tensor:
+    """What to tell a language model as ``logits_to_keep`` in place of a number of last positions.
+
+    They are indices if there are more positions, for the reason of :func:`label_positions`.
+
+    Args:
+        logits_to_keep: The number, 0 for all, or indices, which stay as they are.
+        given: What the language model reads, ``(batch, seq_len, …)``.
+    """
+    if isinstance(logits_to_keep, Tensor) or given is None:
+        return logits_to_keep
+    if not 0 < logits_to_keep < given.shape[1]:
+        return logits_to_keep
+    return torch.arange(-logits_to_keep, 0, device=given.device)
+
+
 def token_loss(logits: Tensor, labels: Tensor, num_items: Tensor | int | None = None) -> Tensor:
     """Cross entropy of each label against the logits of the position before it, in float32.
 

@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from layalign.errors import BackboneError
 from layalign.eval.systems import BareLLM, BatchedSystem, Feature, LayAlignSystem
+from layalign.model.sequence import kept_positions
 
 ENC_AXIS = {"fusion_keys": 3, "fusion_values": 3, "fusion_mask": 1}
 """The axis that runs over the encoder's tokens; the first axis of each runs over the rows."""
@@ -115,7 +116,11 @@ def begin(system: BatchedSystem, features: Sequence[Feature]) -> tuple[Rows, Ten
     mask, cache = given["attention_mask"], DynamicCache()
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     output = system.model(
-        **given, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+        **given,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=kept_positions(1, mask),
     )
     fusion = {name: given[name] for name in ENC_AXIS if name in given}
     return Rows(cache, mask, fusion), output.logits[:, -1]
