@@ -73,6 +73,7 @@ def test_what_a_run_says_of_itself(values, tmp_path):
         assert figures["tokens_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on(values, tmp_path):
     summary = run(values)
     folder = tmp_path / "out"
@@ -88,6 +89,7 @@ def test_a_killed_evaluation_goes_on(values, tmp_path):
     assert resumed.stages["task"] == summary.stages["task"]
 
 
+@pytest.mark.slow
 def test_answers_of_other_weights_are_not_kept(values, tmp_path):
     run(values)
     folder = tmp_path / "out"
