@@ -13,9 +13,8 @@ import pytest
 
 from documentation import PAGES, ROOT, calls, shell_lines
 from layalign.cli.main import main, make_parser
-from layalign.fields import from_mapping
 from layalign.serve import app
-from layalign.serve.schema import ChatRequest, CompletionRequest
+from layalign.serve.schema import ChatRequest, CompletionRequest, read_request
 from report_folders import evaluation, write_results, write_run
 
 LINES = list(dict.fromkeys(line.strip() for page in PAGES for line in shell_lines(page)))
@@ -56,7 +55,7 @@ def check_curl(words: Sequence[str]) -> None:
     kinds = {"/v1/chat/completions": ChatRequest, "/v1/completions": CompletionRequest}
     assert f'"{path}"' in Path(app.__file__).read_text("utf-8")
     assert "Content-Type: application/json" in words
-    from_mapping(kinds[path], json.loads(words[words.index("-d") + 1]), "")
+    read_request(kinds[path], json.loads(words[words.index("-d") + 1]))
 
 
 def check_python(words: Sequence[str]) -> None:

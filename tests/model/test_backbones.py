@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from factories import ENCODERS, LANGUAGE_MODELS, make_encoder, make_language_model
 from layalign.errors import BackboneError, ConfigError
 from layalign.model import LayAlignModel
-from layalign.model.backbones import check_encoder_length, outline_backbones
+from layalign.model.backbones import encoder_positions, outline_backbones
 
 
 def sizes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
@@ -55,7 +55,13 @@ def test_the_longest_text_is_what_the_encoder_can_read(family: str) -> None:
         return True
 
     longest = next((n for n in range(8, 16) if not reads(n)), 16) - 1
-    check_encoder_length(encoder, longest)
-    if longest < 15:
-        with pytest.raises(ConfigError, match=f"set encoder_max_length to at most {longest}$"):
-            check_encoder_length(encoder, longest + 1)
+    assert encoder_positions(encoder) == (longest if longest < 15 else None)
+
+
+def test_a_text_that_is_too_long_is_named() -> None:
+    model = LayAlignModel.from_backbones(
+        make_encoder(max_position_embeddings=12), make_language_model()
+    )
+    model.encode(*(torch.ones(2, 1, 12, dtype=torch.long)))
+    with pytest.raises(ConfigError, match=r"read 13 tokens.* to at most 12$"):
+        model.encode(*(torch.ones(2, 1, 13, dtype=torch.long)))

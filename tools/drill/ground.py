@@ -41,7 +41,6 @@ _OVERRIDES = (
     "evaluation={max_new_tokens: 4, batch_size: 2}",
 )
 
-
 _ERROR = "layalign: error: "
 
 

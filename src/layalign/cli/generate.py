@@ -136,12 +136,7 @@ def _run_file(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     names = (
-        "language",
-        "max_new_tokens",
-        "temperature",
-        "num_beams",
-        "base",
-        "batch_size",
+        *("language", "max_new_tokens", "temperature", "num_beams", "base", "batch_size"),
         "dtype",
     )
     return {name: getattr(args, name) for name in names}

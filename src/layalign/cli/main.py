@@ -187,6 +187,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _fail(message: str, status: int) -> int:
+    # As it stands there: what a launcher says may be just what is wrong.
     rank = (os.environ.get("RANK") or "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
     who = "layalign" if rank == "0" else f"layalign (process {rank})"
     print(printable(f"{who}: error: {message}"), file=sys.stderr)

@@ -13,14 +13,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CONTROLS = re.compile("[\x7f-\x9f]")  # JSON has the others escaped
+
 
 def print_json(values: Any) -> None:
     """Print plain values."""
     text = json.dumps(values, ensure_ascii=False, indent=2)
     print(_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
-
-
-_CONTROLS = re.compile("[\x7f-\x9f]")  # JSON has the others escaped
 
 
 def printable(text: str) -> str:

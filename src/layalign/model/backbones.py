@@ -21,7 +21,7 @@ from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
 from transformers.models.mbart.modeling_mbart import MBartEncoder
 
 from layalign.embedded import resolve
-from layalign.errors import BackboneError, ConfigError
+from layalign.errors import BackboneError
 from layalign.model.fingerprint import fingerprint
 from layalign.model.lora import add_stored_lora, lora_base, lora_layers
 from layalign.model.pretrained import load_config, load_model
@@ -246,25 +246,13 @@ def encoder_half(config: PreTrainedConfig) -> EncoderHalf:
     return EncoderHalf(model_class, key_mapping, {"add_pooling_layer": False} if has_pooler else {})
 
 
-def check_encoder_length(encoder: PreTrainedModel, length: int) -> None:
-    """Refuse texts that are longer than an encoder's table of positions, if it has one.
-
-    Args:
-        encoder: The encoder.
-        length: Tokens of a text.
-
-    Raises:
-        ConfigError: The encoder has no position for the last of them.
-    """
+def encoder_positions(encoder: PreTrainedModel) -> int | None:
+    """How many tokens an encoder's table of positions is for; None if it has none."""
     for name, module in encoder.named_modules():
         if isinstance(module, nn.Embedding) and name.endswith(_POSITIONS):
             before = -1 if module.padding_idx is None else module.padding_idx
-            most = module.num_embeddings - getattr(module, "offset", before + 1)
-            if length > most:
-                raise ConfigError(
-                    f"the encoder is to read {length} tokens, but has only {most} positions; set "
-                    f"encoder_max_length to at most {most}"
-                )
+            return int(module.num_embeddings - getattr(module, "offset", before + 1))
+    return None
 
 
 def token_embedding(language_model: PreTrainedModel) -> nn.Embedding:

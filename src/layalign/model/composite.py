@@ -13,8 +13,8 @@ from layalign.errors import ConfigError
 from layalign.model.adapter import Adapter
 from layalign.model.aligner import LayerWiseAligner
 from layalign.model.backbones import (
-    check_encoder_length,
     default_language_layers,
+    encoder_positions,
     let_checkpoint,
     load_backbones,
     token_embedding,
@@ -28,6 +28,7 @@ from layalign.model.lora import insert_lora
 from layalign.model.parts import is_trained
 from layalign.model.sequence import (
     check_begun,
+    check_encoder_length,
     check_same_shape,
     join_parts,
     kept_positions,
@@ -86,6 +87,7 @@ class LayAlignModel(StoredModel, GenerationMixin):
             self.gate_map = nn.Parameter(torch.zeros(n_fused, config.d_llm, device=device))
         self.generation_config = language_model.generation_config
         self._fused_layers = tuple(config.language_layers)
+        self.encoder_positions = encoder_positions(encoder)
         if n_fused:
             fuse_layers(language_model, self._fused_layers, give_hidden=self.gate_map is not None)
         self.encoder.requires_grad_(False)
@@ -200,7 +202,7 @@ class LayAlignModel(StoredModel, GenerationMixin):
             ConfigError: The text is longer than the encoder's table of positions.
         """
         if encoder_outputs is None:
-            check_encoder_length(self.encoder, encoder_input_ids.shape[1])
+            check_encoder_length(encoder_input_ids.shape[1], self.encoder_positions)
             with torch.no_grad():
                 encoder_outputs = self.encoder(
                     input_ids=encoder_input_ids,

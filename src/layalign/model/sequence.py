@@ -97,6 +97,23 @@ def check_begun(attention_mask: Tensor | None, labels: Tensor | None) -> None:
     )
 
 
+def check_encoder_length(length: int, positions: int | None) -> None:
+    """Refuse texts that are longer than an encoder's table of positions.
+
+    Args:
+        length: Tokens of a text.
+        positions: See :func:`layalign.model.backbones.encoder_positions`.
+
+    Raises:
+        ConfigError: The encoder has no position for the last of them.
+    """
+    if positions is not None and length > positions:
+        raise ConfigError(
+            f"the encoder is to read {length} tokens, but has only {positions} positions; set "
+            f"encoder_max_length to at most {positions}"
+        )
+
+
 def label_positions(labels: Tensor) -> Tensor:
     """Columns from the one that predicts the first label of any row to the end.
 

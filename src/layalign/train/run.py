@@ -304,7 +304,7 @@ class _Run:
                     self.recipe, self.model, self.processor, self.examples.english, self.status.told
                 )
             by_main(partial(write_json, kept, {"relative_error": error}))
-        with suppress(OSError, ValueError, TypeError, LookupError, RecursionError):  # a figure
+        with suppress(OSError, ValueError, TypeError, LookupError, RecursionError):  # an older run
             error = by_main(lambda: float(json.loads(kept.read_bytes())["relative_error"]))
             self.stages["lexical"] = {"relative_error": error}
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from layalign import processes
 from layalign.chat_format import chat_prompt_template
 from layalign.errors import ConfigError, TrainingError
-from layalign.model.backbones import check_encoder_length
 from layalign.model.checkpoint import load_trained, read_weights
+from layalign.model.sequence import check_encoder_length
 from layalign.processing import LENGTHS, LayAlignProcessor
 from layalign.train.batches import StageDataset
 from layalign.train.checkpoints import checkpoint_path, checkpoints, newest_whole
@@ -135,7 +135,7 @@ def train_stage(
     checkpoint = find_checkpoint(folder, config, resume=resume)
     _check_dtype(model, config)
     stage_processor = processor_for(processor, config)
-    check_encoder_length(model.encoder, stage_processor.encoder_max_length)
+    check_encoder_length(stage_processor.encoder_max_length, model.encoder_positions)
     truncated = dict(processor.truncations)
     dev = StageDataset(dev_examples, stage_processor) if dev_examples else None
     with preserved_random_state(), activations_checkpointed(model.language_model, config):
